@@ -1,0 +1,289 @@
+"""Receding-horizon control: plan, execute the beginning, look again, plan on from the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..planners.base import Objective, Plan, Planner, WarmStart
+from ..planners.receding_horizon import shift
+from ..world_models.base import ActionMap, Mapped, State, WorldModel, check_keys
+from .base import Actions, BatchedObservation, restarted, rows_of
+
+GOAL_PREFIX = "goal_"
+"""Observation keys that start with this are the goal, observed."""
+
+
+@dataclass(frozen=True)
+class FreshPlan:
+    """A plan that was made in the last call of `predict`."""
+
+    rows: NDArray[np.intp]
+    """Environments that it is for."""
+    belief: State
+    """What it starts from."""
+    goal: State
+    """What it heads for."""
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class PlanningState:
+    """What a planning agent remembers, a row for every environment."""
+
+    seeds: Tensor
+    """Seed of the episode, `[B]`."""
+    plans: Tensor
+    """Plans made in the episode, `[B]`."""
+    steps: Tensor
+    """Actions taken in the episode, `[B]`."""
+    cursor: Tensor
+    """Actions taken from the queue, `[B]`."""
+    queue: Tensor | None = None
+    """Actions of the last plan that are to be executed, `[B, Q, A]`."""
+    belief: State | None = None
+    """The belief that the last plan started from."""
+    goal: State | None = None
+    """The goal, encoded once an episode."""
+    decisions: Tensor | None = None
+    """Decisions executed since `belief`, `[B, K, A]`."""
+    warm_start: WarmStart | None = None
+    """What is left of the last plan."""
+    fresh: tuple[FreshPlan, ...] = field(default=(), compare=False)
+    """Plans made in the last call of `predict`, for whoever watches."""
+
+    def take(self, rows: Tensor) -> PlanningState:
+        """Return the given rows."""
+        return replace(_map(lambda value: value[rows], self), fresh=())
+
+    def write(self, rows: Tensor, other: PlanningState) -> PlanningState:
+        """Return this state with the given rows replaced by those of `other`."""
+
+        def put(new: Tensor, old: Tensor | None) -> Tensor:
+            if old is None:
+                old = new.new_zeros((len(self.seeds), *new.shape[1:]))
+            return old.index_copy(0, rows, new)
+
+        return replace(_map(put, other, self), fresh=self.fresh + other.fresh)
+
+
+class PlanningAgent:
+    """Plans in a world model, and acts; stable-baselines3 can use it as a policy.
+
+    The shortest path from observation to action is `predict`:
+    encode, plan, queue the first `execute` decisions, and pop one action a step.
+
+    Args:
+        model: the dynamics to plan in.
+        planner: the search.
+        objective: the cost of a predicted motion.
+        action_map: what a decision means in actions; a decision is an action where None.
+        execute: decisions carried out before planning again.
+        episode_steps: actions in an episode, where plans shall not look beyond its end.
+        initial_plan: proposes plans at the start of an episode (a reference motion).
+        budget_s: time for a plan, in seconds.
+        seed: base of the random streams where `predict` is called without a state.
+
+    Raises:
+        KeyError: the objective reads what the model does not predict.
+        ValueError: `execute` is not between 1 and the planner's horizon.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        planner: Planner,
+        objective: Objective,
+        *,
+        action_map: ActionMap | None = None,
+        execute: int = 1,
+        episode_steps: int | None = None,
+        initial_plan: Callable[[State], WarmStart] | None = None,
+        budget_s: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        check_keys(objective.reads, model, type(objective).__name__)
+        if not 1 <= execute <= planner.horizon:
+            raise ValueError(
+                f"execute={execute} decisions of a plan of horizon {planner.horizon}: "
+                f"choose between 1 and {planner.horizon}."
+            )
+        self.base_model = model
+        self.model = model if action_map is None else Mapped(model, action_map)
+        self.action_map = action_map
+        self.planner = planner
+        self.objective = objective
+        self.execute = execute
+        self.episode_steps = episode_steps
+        self.initial_plan = initial_plan
+        self.budget_s = budget_s
+        self.seed = seed
+
+    @property
+    def observes(self) -> frozenset[str]:
+        """What the model observes, and the goal of the same keys."""
+        return self.model.observes | {GOAL_PREFIX + key for key in self.model.observes}
+
+    def start(self, seeds: Sequence[int]) -> PlanningState:
+        """Return the state in which episodes begin."""
+        zeros = torch.zeros(len(seeds), dtype=torch.int64)
+        return PlanningState(torch.tensor(seeds, dtype=torch.int64), zeros, zeros, zeros)
+
+    def take(self, state: PlanningState, rows: NDArray[np.intp]) -> PlanningState:
+        """Return the given rows."""
+        return state.take(torch.from_numpy(rows))
+
+    def predict(
+        self,
+        observation: BatchedObservation,
+        state: PlanningState | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Actions, PlanningState]:
+        """Return the next action `(B, A)` of every environment, planning where none is queued.
+
+        Raises:
+            KeyError: the observation lacks what the model observes, or its goal.
+        """
+        rows = rows_of(observation)
+        started = torch.from_numpy(restarted(state, episode_start, rows))
+        if state is None:
+            state = self.start([self.seed + row for row in range(rows)])
+        restarts = started & (state.steps > 0)
+        started = started | (state.steps == 0)
+        state = replace(
+            state,
+            seeds=state.seeds + rows * restarts,
+            steps=state.steps.where(~started, 0),
+            plans=state.plans.where(~started, 0),
+            fresh=(),
+        )
+        state = self._replan(observation, state, started)
+        assert state.queue is not None
+        actions = state.queue[torch.arange(rows), state.cursor]
+        moved = replace(state, cursor=state.cursor + 1, steps=state.steps + 1)
+        return actions.cpu().numpy().astype(np.float32), moved
+
+    @property
+    def _queued(self) -> int:
+        """Actions executed of every plan."""
+        return self.execute * (1 if self.action_map is None else self.action_map.steps)
+
+    def _horizons(self, steps: Tensor) -> Tensor:
+        """Return how many decisions to look ahead after so many steps of an episode."""
+        if self.episode_steps is None:
+            return torch.full_like(steps, self.planner.horizon)
+        per_decision = self._queued // self.execute
+        left = (self.episode_steps - steps + per_decision - 1) // per_decision
+        return left.clamp(1, self.planner.horizon)
+
+    def _replan(
+        self, observation: BatchedObservation, state: PlanningState, started: Tensor
+    ) -> PlanningState:
+        """Plan where the queue is empty: at once for rows that look equally far ahead."""
+        empty = started | (state.cursor >= self._queued)
+        horizons = self._horizons(state.steps)
+        for horizon in horizons[empty].unique().tolist():
+            for first in (True, False):
+                rows = (empty & (horizons == horizon) & (started == first)).nonzero().flatten()
+                if len(rows):
+                    observed = {key: observation[key][rows.numpy()] for key in observation}
+                    planned = self._plan(observed, state.take(rows), first, horizon)
+                    fresh = tuple(replace(plan, rows=rows.numpy()) for plan in planned.fresh)
+                    state = state.write(rows, replace(planned, fresh=fresh))
+        return state
+
+    def _plan(
+        self, observation: BatchedObservation, state: PlanningState, first: bool, horizon: int
+    ) -> PlanningState:
+        """Encode, plan, and queue the beginning of the plan, for all rows at once."""
+        if first:
+            belief = self.model.encode(observation)
+            goal = self.model.encode(self._goal_observation(observation))
+            warm_start = self.initial_plan(belief) if self.initial_plan else None
+        else:
+            belief = self.model.encode(observation, state.belief, state.decisions)
+            assert state.goal is not None
+            goal, warm_start = state.goal, state.warm_start
+        plan = self.planner.plan(
+            self.model,
+            self.objective,
+            belief,
+            goal,
+            horizon=horizon,
+            warm_start=warm_start,
+            seeds=_plan_seeds(state.seeds, state.plans),
+            budget_s=self.budget_s,
+        )
+        executed = _first(plan.actions, self.execute)
+        queue = executed if self.action_map is None else self.action_map.to_env(executed, belief)
+        return replace(
+            state,
+            plans=state.plans + 1,
+            cursor=torch.zeros_like(state.cursor),
+            queue=queue,
+            belief=belief,
+            goal=goal,
+            warm_start=shift(plan, min(self.execute, horizon), self.planner.horizon),
+            decisions=executed,
+            fresh=(FreshPlan(np.arange(len(state.seeds)), belief, goal, plan),),
+        )
+
+    def _goal_observation(self, observation: BatchedObservation) -> dict[str, Any]:
+        missing = sorted(
+            GOAL_PREFIX + key for key in self.model.observes if GOAL_PREFIX + key not in observation
+        )
+        if missing:
+            raise KeyError(
+                f"the observation lacks the goal {missing}; it has {sorted(observation)}. "
+                "Wrap the environment in dexworld.envs.goal_observation.GoalObservation."
+            )
+        return {key: observation[GOAL_PREFIX + key] for key in self.model.observes}
+
+
+def _first(decisions: Tensor, count: int) -> Tensor:
+    """Return the first decisions, the last of a plan that is too short being repeated."""
+    short = count - decisions.shape[1]
+    if short <= 0:
+        return decisions[:, :count]
+    return torch.cat([decisions, decisions[:, -1:].expand(-1, short, -1)], dim=1)
+
+
+def _plan_seeds(seeds: Tensor, plans: Tensor) -> Tensor:
+    """Return a random stream for each plan of each episode."""
+    pairs = zip(seeds.tolist(), plans.tolist(), strict=True)
+    streams = [np.random.SeedSequence(pair).generate_state(1)[0] for pair in pairs]
+    return torch.tensor(np.asarray(streams, np.int64))
+
+
+def _map(function: Callable[..., Tensor], first: Any, *others: Any) -> Any:
+    """Apply `function` to the tensors of `first` and to those at the same place in `others`."""
+    if first is None:
+        return None
+    if isinstance(first, Tensor):
+        return function(first, *others)
+    if isinstance(first, dict):
+        return {
+            key: _map(function, value, *(None if o is None else o[key] for o in others))
+            for key, value in first.items()
+        }
+    if isinstance(first, (PlanningState, WarmStart)):
+        return replace(
+            first,
+            **{
+                part.name: _map(
+                    function,
+                    getattr(first, part.name),
+                    *(None if o is None else getattr(o, part.name) for o in others),
+                )
+                for part in fields(first)
+                if part.name != "fresh"
+            },
+        )
+    raise TypeError(f"a planning state cannot hold {type(first).__name__}.")

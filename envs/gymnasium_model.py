@@ -1,0 +1,164 @@
+"""Any Gymnasium environment that can save and restore its state, as a world model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Dict
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..world_models.base import Observation, State, check_actions, check_observation
+
+PHYSICS = "physics"
+REWARD = "reward"
+OBSERVATION = "observation"
+
+
+class ExactState(gym.ObservationWrapper[Any, Any, Any]):
+    """Adds `physics`, what `get_state()` of the environment returns, to the observation.
+
+    A `Box` observation becomes `{"observation": ..., "physics": ...}`. Where an environment needs
+    no more than its own observation to be restored, `get_state` may return just that.
+
+    Raises:
+        TypeError: the environment has no `get_state` and `set_state`.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        _check_restorable(env)
+        size = np.asarray(env.unwrapped.get_state()).shape  # type: ignore[attr-defined]
+        spaces = {PHYSICS: Box(-np.inf, np.inf, size, np.float64)}
+        if isinstance(env.observation_space, Dict):
+            spaces |= dict(env.observation_space.spaces)  # type: ignore[arg-type]
+        else:
+            spaces[OBSERVATION] = env.observation_space  # type: ignore[assignment]
+        self.observation_space = Dict(spaces)  # type: ignore[arg-type]
+
+    def observation(self, observation: Any) -> dict[str, NDArray[Any]]:
+        """Return the observation with the exact state."""
+        observed = observation if isinstance(observation, dict) else {OBSERVATION: observation}
+        physics = np.asarray(self.env.unwrapped.get_state(), np.float64)  # type: ignore[attr-defined]
+        return {**observed, PHYSICS: physics}
+
+
+class GymnasiumModel:
+    """The environment itself as the model of its dynamics, stepped in Python.
+
+    It predicts `reward` and every numeric key of the observation (`observation` where that is a
+    `Box`). After an episode's end a candidate stays where it is, and its reward is zero.
+    Slow, since Gymnasium steps one environment at a time: prefer `SimulatorModel` for MuJoCo
+    environments of this package.
+
+    Args:
+        make_env: builds the environment; one copy is stepped for planning and for nothing else.
+
+    Raises:
+        TypeError: the environment has no `get_state` and `set_state`, or no `Box` actions.
+    """
+
+    differentiable = False
+    device = torch.device("cpu")
+    observes = frozenset({PHYSICS})
+
+    def __init__(self, make_env: Callable[[], gym.Env[Any, Any]]) -> None:
+        self.env = make_env()
+        _check_restorable(self.env)
+        if not isinstance(self.env.action_space, Box) or len(self.env.action_space.shape) != 1:
+            raise TypeError(
+                f"planning needs a flat Box of actions, {self.env} has {self.env.action_space}."
+            )
+        self.env.reset(seed=0)
+        self._simulator: Any = self.env.unwrapped
+        self.action_space: Box = self.env.action_space
+        space = self.env.observation_space
+        spaces = dict(space.spaces) if isinstance(space, Dict) else {OBSERVATION: space}
+        self._observed = tuple(key for key, value in spaces.items() if isinstance(value, Box))
+        self.predicts = frozenset(self._observed) | {REWARD}
+
+    def encode(
+        self,
+        observation: Observation,
+        previous: State | None = None,
+        actions: Float[Tensor, "batch executed action"] | None = None,
+        episode_start: Bool[Tensor, " batch"] | None = None,
+    ) -> State:
+        """Carry the exact state and whatever was observed beside it."""
+        check_observation(observation, self)
+        known = {PHYSICS, *self._observed} & set(observation)
+        state = {key: torch.as_tensor(np.asarray(observation[key], np.float64)) for key in known}
+        return {**state, "done": torch.zeros(len(state[PHYSICS]), dtype=torch.bool)}
+
+    def rollout(
+        self,
+        state: State,
+        actions: Float[Tensor, "batch candidates horizon action"],
+        keys: Collection[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """Step every candidate through the environment, one after another."""
+        check_actions(actions, self.action_space)
+        wanted = self.predicts if keys is None else frozenset(keys)
+        batch, candidates = actions.shape[:2]
+        trajectories = []
+        for row in range(batch):
+            for candidate in actions[row].detach().cpu().numpy():
+                self._restore(state, row)
+                done, steps = bool(state["done"][row]), []
+                for action in candidate:
+                    step, done = self._step(action, done, steps[-1] if steps else None, state, row)
+                    steps.append(step)
+                trajectories.append({key: np.stack([s[key] for s in steps]) for key in wanted})
+        return {
+            key: torch.from_numpy(np.stack([t[key] for t in trajectories])).unflatten(
+                0, (batch, candidates)
+            )
+            for key in wanted
+        }
+
+    def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
+        """Return the exact states one action later."""
+        check_actions(actions, self.action_space)
+        rows: list[dict[str, Any]] = []
+        for row, action in enumerate(actions.detach().cpu().numpy()):
+            self._restore(state, row)
+            step, done = self._step(action, bool(state["done"][row]), None, state, row)
+            physics = np.asarray(self._simulator.get_state(), np.float64)
+            rows.append({**step, PHYSICS: physics, "done": np.bool_(done)})
+        return {key: torch.from_numpy(np.stack([r[key] for r in rows])) for key in rows[0]}
+
+    def _restore(self, state: State, row: int) -> None:
+        self._simulator.set_state(state[PHYSICS][row].numpy())
+
+    def _step(
+        self,
+        action: NDArray[Any],
+        done: bool,
+        last: dict[str, NDArray[np.float64]] | None,
+        state: State,
+        row: int,
+    ) -> tuple[dict[str, NDArray[np.float64]], bool]:
+        if done:
+            still = last or {key: state[key][row].numpy() for key in self._observed if key in state}
+            return {**still, REWARD: np.float64(0.0)}, True  # type: ignore[dict-item]
+        observation, reward, terminated, _, _ = self.env.step(
+            action.astype(self.action_space.dtype)
+        )
+        if not isinstance(observation, dict):
+            observation = {OBSERVATION: observation}
+        step = {key: np.asarray(observation[key], np.float64) for key in self._observed}
+        return {**step, REWARD: np.float64(reward)}, terminated  # type: ignore[dict-item]
+
+
+def _check_restorable(env: gym.Env[Any, Any]) -> None:
+    missing = [name for name in ("get_state", "set_state") if not hasattr(env.unwrapped, name)]
+    if missing:
+        raise TypeError(
+            f"{type(env.unwrapped).__name__} lacks {' and '.join(missing)}: to plan in it, add "
+            "get_state() -> array and set_state(array), exact enough to replay from."
+        )

@@ -1,0 +1,1 @@
+"""PushT: push a T-shaped block into place with a round pusher."""

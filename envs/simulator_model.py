@@ -1,0 +1,175 @@
+"""A simulated environment behind the `WorldModel` protocol: a world model without error."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..world_models.actions import COMMAND
+from ..world_models.base import Observation, State, check_actions, check_observation
+from .mujoco_env import FloatArray, MujocoEnv, MujocoSimulation
+from .rollout import Rollout
+
+PHYSICS = "physics"
+TASK_STATE = "state"
+REWARD = "reward"
+SOURCES = (PHYSICS, TASK_STATE)
+
+
+class SimulatorModel:
+    """The simulator of an environment as the model of its dynamics.
+
+    It carries exact physics states (`physics`, float64) and the controller's last `command`, and
+    predicts the task state (`state`), the features that the environment's sensors give
+    (`keypoints`, `pose`, ...) and, where the reward needs no goal of its own, `reward`.
+
+    Args:
+        environment: a registered id, or an environment made by `gymnasium.make`.
+        source: what states are encoded from. `physics` restores the observed exact state.
+            `state` builds one from the observed task state: positions are taken from it, and
+            velocities and contacts from the previous belief rolled forward with the executed
+            actions. So the simulator can be the model of another simulator, or of a robot.
+        threads: cores to roll out on; all where None.
+        **kwargs: arguments of `gymnasium.make`, where `environment` is an id.
+
+    Raises:
+        ValueError: an unknown source.
+        TypeError: the environment's physics cannot be rolled out by MuJoCo.
+    """
+
+    differentiable = False
+    device = torch.device("cpu")
+
+    def __init__(
+        self,
+        environment: str | gym.Env[Any, Any],
+        source: str = PHYSICS,
+        threads: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if source not in SOURCES:
+            raise ValueError(f"source={source!r}: choose one of {list(SOURCES)}.")
+        env = gym.make(environment, **kwargs) if isinstance(environment, str) else environment
+        base = env.unwrapped
+        simulation = getattr(base, "simulation", None)
+        if not isinstance(base, MujocoEnv) or not isinstance(simulation, MujocoSimulation):
+            raise TypeError(
+                f"{type(base).__name__} does not run on MuJoCo, so its physics cannot be rolled "
+                "out here. Make its MuJoCo twin the model (source='state'), or wrap the "
+                "environment in GymnasiumModel."
+            )
+        assert isinstance(base.action_space, Box)
+        self.env: MujocoEnv = base
+        self.simulation = simulation
+        self.source = source
+        self.action_space: Box = base.action_space
+        self._rollout = Rollout(simulation.model, threads)
+        exact = source == PHYSICS
+        self._size_of_source = simulation.state_size if exact else len(simulation.get_task_state())
+
+    @property
+    def observes(self) -> frozenset[str]:
+        """The key of the source."""
+        return frozenset({self.source})
+
+    @property
+    def predicts(self) -> frozenset[str]:
+        """The sensors' features (the task state among them) and, where it can be told, the reward."""
+        reward = {REWARD} if self.env.predicts_reward else set()
+        return self.simulation.feature_names | reward
+
+    def encode(
+        self,
+        observation: Observation,
+        previous: State | None = None,
+        actions: Float[Tensor, "batch executed action"] | None = None,
+        episode_start: Bool[Tensor, " batch"] | None = None,
+    ) -> State:
+        """Return the belief: exact from `physics`, rebuilt from `state`."""
+        check_observation(observation, self)
+        observed = np.asarray(observation[self.source], np.float64)
+        if not np.isfinite(observed).all():
+            raise ValueError(f"the observation {self.source!r} has NaN or infinite entries.")
+        size = self._size_of_source
+        if observed.ndim != 2 or observed.shape[1] != size:
+            raise ValueError(
+                f"the observation {self.source!r} has shape {observed.shape}; a batch of those of "
+                f"{type(self.env).__name__} has (B, {size}). Is it from another environment?"
+            )
+        if self.source == PHYSICS:
+            return self._carried(np.ascontiguousarray(observed))
+        physics = self.simulation.physics(observed)
+        if previous is not None and actions is not None:
+            expected = self._advance(previous, actions)
+            positions = self._rollout.slice(mujoco.mjtState.mjSTATE_QPOS)
+            expected[:, positions] = physics[:, positions]
+            started = np.zeros(len(physics), bool)
+            if episode_start is not None:
+                started = episode_start.cpu().numpy()
+            physics = np.where(started[:, None], physics, expected)
+        return self._carried(physics)
+
+    def rollout(
+        self,
+        state: State,
+        actions: Float[Tensor, "batch candidates horizon action"],
+        keys: Collection[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """Roll all candidates of all problems out at once, on all cores."""
+        check_actions(actions, self.action_space)
+        batch, candidates, horizon, _ = actions.shape
+        physics = np.repeat(state[PHYSICS].numpy(), candidates, axis=0)
+        commands = self.env.raw_action(
+            actions.detach().double().numpy().reshape(-1, horizon, actions.shape[-1])
+        )
+        controls = self.simulation.controls(commands, physics)
+        result = self._rollout(physics, controls, self.simulation.substeps)
+        predictions = self._predictions(result.sensors, keys)
+        return {
+            key: torch.from_numpy(value.reshape(batch, candidates, *value.shape[1:]))
+            for key, value in predictions.items()
+        }
+
+    def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
+        """Return the exact state one control period later."""
+        check_actions(actions, self.action_space)
+        return self._carried(self._advance(state, actions.unsqueeze(1)))
+
+    def close(self) -> None:
+        """End the rollout threads."""
+        self._rollout.close()
+
+    def _advance(self, state: State, actions: Tensor) -> FloatArray:
+        """Return exact states `(B, P)` after `actions` `[B, K, A]`."""
+        physics = state[PHYSICS].numpy()
+        commands = self.env.raw_action(actions.detach().double().numpy())
+        return self._rollout.advance(physics, self.simulation.controls(commands, physics))
+
+    def _carried(self, physics: FloatArray) -> State:
+        command = self.env.normalised_action(self.simulation.command(physics))
+        predictions = self._predictions(self._rollout.sensors(physics), None)
+        return {
+            PHYSICS: torch.from_numpy(physics),
+            COMMAND: torch.from_numpy(command),
+            **{key: torch.from_numpy(value) for key, value in predictions.items()},
+        }
+
+    def _predictions(
+        self, sensors: FloatArray, keys: Collection[str] | None
+    ) -> dict[str, FloatArray]:
+        wanted = self.predicts if keys is None else frozenset(keys)
+        unknown = sorted(wanted - self.predicts)
+        if unknown:
+            raise KeyError(f"{unknown} cannot be predicted; choose among {sorted(self.predicts)}.")
+        features = self.simulation.features(sensors, self.simulation.feature_names)
+        if REWARD in wanted:
+            features[REWARD] = self.env.reward_of(features)
+        return {key: features[key] for key in wanted}

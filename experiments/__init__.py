@@ -1,0 +1,1 @@
+"""Command-line applications: the only place that wires the other folders together."""

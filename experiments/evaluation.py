@@ -1,0 +1,190 @@
+"""Evaluates any agent on paired, seeded episodes, several of them at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from dexworld.agents.base import Agent
+from dexworld.agents.planning import PlanningState
+from dexworld.experiments.statistics import percentiles, wilson_interval
+from dexworld.planners.base import Plan
+from dexworld.world_models.base import State, take
+
+EnvMaker = Callable[[], gym.Env[Any, Any]]
+
+
+@dataclass
+class EpisodeResult:
+    """What came of one episode."""
+
+    seed: int
+    success: bool = False
+    """Success at any time within the budget."""
+    success_at_end: bool = False
+    """Success at the last step."""
+    steps_to_success: int | None = None
+    steps: int = 0
+    episode_return: float = 0.0
+    max_reward: float = -np.inf
+    plan_seconds: list[float] = field(default_factory=list)
+    """Wall time of each plan; plans made in one call share its time equally."""
+    model_evaluations: int = 0
+    """Candidates rolled out for this episode."""
+    non_finite: int = 0
+    """Candidates whose cost was not finite."""
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Watches episodes: films them, measures them."""
+
+    def begin(self, seed: int, env: gym.Env[Any, Any]) -> None:
+        """An episode was reset."""
+        ...
+
+    def planned(self, seed: int, belief: State, goal: State, plan: Plan, row: int) -> None:
+        """Row `row` of `plan` was made from `belief` towards `goal`, which have one row."""
+        ...
+
+    def stepped(self, seed: int, env: gym.Env[Any, Any]) -> None:
+        """An action was executed."""
+        ...
+
+    def end(self, result: EpisodeResult) -> None:
+        """The episode is over."""
+        ...
+
+
+def run_episodes(
+    agent: Agent,
+    make_env: EnvMaker,
+    seeds: Sequence[int],
+    parallel: int = 1,
+    observers: Sequence[Observer] = (),
+) -> Iterator[EpisodeResult]:
+    """Yield the result of every episode; what an episode is depends on its seed alone.
+
+    Args:
+        agent: who acts.
+        make_env: makes an environment whose observations hold what the agent observes.
+        seeds: one for each episode; it seeds the environment and the agent.
+        parallel: episodes that are stepped side by side, so that the agent plans for all at once.
+        observers: who watches.
+
+    Raises:
+        ValueError: `parallel` is below 1.
+        KeyError: the environment does not observe what the agent needs.
+    """
+    if parallel < 1:
+        raise ValueError(f"parallel={parallel}: run at least one episode at a time.")
+    envs = [make_env() for _ in range(min(parallel, len(seeds)))]
+    try:
+        for start in range(0, len(seeds), parallel):
+            wave = list(seeds[start : start + parallel])
+            yield from _run_wave(agent, envs[: len(wave)], wave, observers)
+    finally:
+        for env in envs:
+            env.close()
+
+
+def _run_wave(
+    agent: Agent,
+    envs: list[gym.Env[Any, Any]],
+    seeds: list[int],
+    observers: Sequence[Observer],
+) -> list[EpisodeResult]:
+    results = [EpisodeResult(seed) for seed in seeds]
+    observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)]
+    for observer in observers:
+        for env, seed in zip(envs, seeds, strict=True):
+            observer.begin(seed, env)
+    state = agent.start(seeds)
+    active = np.arange(len(envs))
+    while len(active):
+        stacked = {key: np.stack([each[key] for each in observations]) for key in observations[0]}
+        before = time.perf_counter()
+        actions, state = agent.predict(stacked, state)
+        _record_plans(state, [results[row] for row in active], observers, before)
+        going = []
+        for position, row in enumerate(active):
+            env, result = envs[row], results[row]
+            observation, reward, terminated, truncated, info = env.step(actions[position])
+            _record_step(result, float(reward), info)
+            for observer in observers:
+                observer.stepped(result.seed, env)
+            observations[position] = observation
+            if not (terminated or truncated):
+                going.append(position)
+        for position in sorted(set(range(len(active))) - set(going)):
+            for observer in observers:
+                observer.end(results[active[position]])
+        if len(going) < len(active):
+            kept = np.asarray(going, np.intp)
+            active, state = active[kept], agent.take(state, kept)
+            observations = [observations[position] for position in going]
+    return results
+
+
+def _record_step(result: EpisodeResult, reward: float, info: dict[str, Any]) -> None:
+    result.steps += 1
+    result.episode_return += reward
+    result.max_reward = max(result.max_reward, reward)
+    result.success_at_end = bool(info.get("is_success", False))
+    if result.success_at_end and not result.success:
+        result.success, result.steps_to_success = True, result.steps
+
+
+def _record_plans(
+    state: Any, results: list[EpisodeResult], observers: Sequence[Observer], before: float
+) -> None:
+    fresh = state.fresh if isinstance(state, PlanningState) else ()
+    if not fresh:
+        return
+    # The whole of `predict` is what a robot waits for: encoding, the search, the bookkeeping.
+    seconds = (time.perf_counter() - before) / sum(len(made.rows) for made in fresh)
+    for made in fresh:
+        for index, row in enumerate(made.rows):
+            result = results[row]
+            result.plan_seconds.append(seconds)
+            result.model_evaluations += made.plan.search.evaluations
+            result.non_finite += int(made.plan.search.non_finite[index])
+            for observer in observers:
+                belief, goal = (
+                    take(part, torch.tensor([index])) for part in (made.belief, made.goal)
+                )
+                observer.planned(result.seed, belief, goal, made.plan, index)
+
+
+def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Return the figures of a table row.
+
+    Raises:
+        ValueError: there are no results.
+    """
+    if not results:
+        raise ValueError("there are no episodes to summarise.")
+    episodes = len(results)
+    successes = sum(result.success for result in results)
+    at_end = sum(result.success_at_end for result in results)
+    reached = [r.steps_to_success for r in results if r.steps_to_success is not None]
+    return {
+        "episodes": episodes,
+        "success_rate": successes / episodes,
+        "success_interval": list(wilson_interval(successes, episodes)),
+        "success_rate_at_end": at_end / episodes,
+        "success_interval_at_end": list(wilson_interval(at_end, episodes)),
+        "mean_steps_to_success": float(np.mean(reached)) if reached else None,
+        "mean_max_reward": float(np.mean([r.max_reward for r in results])),
+        "mean_return": float(np.mean([r.episode_return for r in results])),
+        "plan_latency_s": percentiles([s for r in results for s in r.plan_seconds]),
+        "plans": sum(len(r.plan_seconds) for r in results),
+        "model_evaluations": sum(r.model_evaluations for r in results),
+        "non_finite_candidates": sum(r.non_finite for r in results),
+    }

@@ -1,0 +1,171 @@
+"""One self-contained HTML file: what happened, in pictures and in an honest table."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from matplotlib.figure import Figure
+
+from dexworld.experiments.calibration import gap
+
+FLOOR_NAMES = {"noop": "doing nothing", "random": "random actions"}
+
+
+def write_report(
+    path: Path,
+    metrics: Mapping[str, Any],
+    episodes: Sequence[Mapping[str, Any]],
+    videos: Path,
+    config: str,
+    command: str,
+) -> None:
+    """Write the report of one evaluation.
+
+    Args:
+        path: the file to write.
+        metrics: what `metrics.json` holds.
+        episodes: the lines of `episodes.jsonl`: results, `searches` and `pairs`.
+        videos: folder of the films, `<seed>.mp4`.
+        config: the resolved configuration, YAML.
+        command: what reproduces the evaluation.
+    """
+    template = Environment(
+        loader=PackageLoader("dexworld.experiments"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    ).get_template("report.html.j2")
+    page = template.render(
+        name=metrics["name"],
+        env=metrics["env"],
+        date=date.today().isoformat(),
+        verdict=_verdict(metrics),
+        success_rule=metrics["success_rule"],
+        rows=table_rows(metrics),
+        latency_note=_latency_note(metrics),
+        videos=_films(videos, episodes),
+        charts=_charts(episodes),
+        command=command,
+        config=config,
+        provenance=json.dumps(metrics["provenance"], indent=2),
+    )
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(page, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def table_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the table, formatted: the run, its ceiling and its floors."""
+    rows = [_row(metrics["agent"], metrics, main=True)]
+    ceiling = metrics.get("ceiling")
+    if ceiling and not ceiling.get("same_as_run"):
+        rows.append(_row(ceiling["who"], ceiling))
+    for name, floor in metrics.get("floors", {}).items():
+        rows.append(_row(FLOOR_NAMES.get(name, name), floor))
+    return rows
+
+
+def _row(who: str, figures: Mapping[str, Any], main: bool = False) -> dict[str, Any]:
+    latency = figures["plan_latency_s"]
+    steps = figures["mean_steps_to_success"]
+    return {
+        "who": who,
+        "main": main,
+        "episodes": figures["episodes"],
+        "success": _rate(figures["success_rate"], figures["success_interval"]),
+        "at_end": _rate(figures["success_rate_at_end"], figures["success_interval_at_end"]),
+        "steps": "-" if steps is None else f"{steps:.1f}",
+        "reward": f"{figures['mean_max_reward']:.3f}",
+        "latency": f"{latency['p50']:.3f} / {latency['p95']:.3f}" if latency else "-",
+        "evaluations": f"{figures['model_evaluations'] / figures['episodes']:.0f}",
+    }
+
+
+def _rate(rate: float, interval: Sequence[float]) -> str:
+    return f"{100 * rate:.0f} % [{100 * interval[0]:.0f}, {100 * interval[1]:.0f}]"
+
+
+def _verdict(metrics: Mapping[str, Any]) -> str:
+    successes = round(metrics["success_rate"] * metrics["episodes"])
+    text = f"{successes} of {metrics['episodes']} episodes reached the goal"
+    floors = metrics.get("floors", {})
+    if floors:
+        best = max(100 * floor["success_rate"] for floor in floors.values())
+        text += f"; the better of the floors reached it in {best:.0f} % of the same episodes"
+    return text + "."
+
+
+def _latency_note(metrics: Mapping[str, Any]) -> str:
+    parallel = metrics["parallel"]
+    if parallel == 1:
+        return "Seconds per plan are wall time, planning for one environment at a time."
+    return (
+        f"Seconds per plan are the wall time of planning for up to {parallel} environments at "
+        "once, divided by their number."
+    )
+
+
+def _films(folder: Path, episodes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    films = []
+    for episode in episodes:
+        path = folder / f"{episode['seed']}.mp4"
+        if path.exists():
+            reached = episode["steps_to_success"]
+            outcome = f"goal reached after {reached} steps" if reached else "goal not reached"
+            data = base64.b64encode(path.read_bytes()).decode()
+            films.append({"seed": episode["seed"], "outcome": outcome, "data": data})
+    return films
+
+
+def _charts(episodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    charts = []
+    pairs = [pair for episode in episodes for pair in episode["pairs"]]
+    searches = [s for episode in episodes for s in episode["searches"] if np.isfinite(s).all()]
+    if searches:
+        longest = max(len(search) for search in searches)
+        curves = np.array([s + s[-1:] * (longest - len(s)) for s in searches])
+        relative = curves / np.maximum(curves[:, :1], 1e-12)
+        figure, axes = _axes("iteration", "best cost, relative to the first iteration")
+        low, middle, high = np.percentile(relative, [10, 50, 90], axis=0)
+        steps = np.arange(1, longest + 1)
+        axes.fill_between(steps, low, high, alpha=0.25, label="10 to 90 % of plans")
+        axes.plot(steps, middle, label="median")
+        axes.legend()
+        caption = f"How far the search lowers the cost, over {len(searches)} plans."
+        charts.append(_chart(figure, "search", caption))
+    if pairs:
+        predicted, real = np.array(pairs).T
+        figure, axes = _axes("cost that the plan predicted", "cost that came")
+        axes.plot(predicted, real, ".", alpha=0.5)
+        line = [0.0, float(max(predicted.max(), real.max()))]
+        axes.plot(line, line, linewidth=0.8, color="grey")
+        caption = (
+            "Cost at the moment of the next plan, predicted and real; on the line the model is "
+            f"right. Mean absolute gap {gap(pairs)['mean_absolute_gap']:.3g}."
+        )
+        charts.append(_chart(figure, "calibration", caption))
+    return charts
+
+
+def _axes(x_label: str, y_label: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _chart(figure: Figure, title: str, caption: str) -> dict[str, str]:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return {"title": title, "caption": caption, "data": data}

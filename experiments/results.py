@@ -1,0 +1,102 @@
+"""The folder of an evaluation: written episode by episode, so that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+EXISTING = ("refuse", "resume", "overwrite")
+
+
+class ResultsFolder:
+    """Where an evaluation leaves `config.yaml`, `episodes.jsonl`, `metrics.json` and the rest.
+
+    Args:
+        path: the folder.
+        config: the resolved configuration, YAML; results of another one are never mixed in.
+        existing: what to do with results that are there: `refuse`, `resume` or `overwrite`.
+
+    Raises:
+        ValueError: an unknown `existing`, or resuming with another configuration.
+        FileExistsError: there are results, and `existing` is `refuse`.
+    """
+
+    def __init__(self, path: Path, config: str, existing: str) -> None:
+        if existing not in EXISTING:
+            raise ValueError(f"existing={existing!r}: choose one of {list(EXISTING)}.")
+        self.path = path
+        self._episodes = path / "episodes.jsonl"
+        self._config = path / "config.yaml"
+        if self._episodes.exists():
+            self._treat_existing(config, existing)
+        path.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(config, encoding="utf-8")
+
+    def _treat_existing(self, config: str, existing: str) -> None:
+        if existing == "refuse":
+            raise FileExistsError(
+                f"{self.path} holds results. Choose another output, or existing=resume to "
+                "evaluate what is missing, or existing=overwrite."
+            )
+        if existing == "overwrite":
+            for name in ("videos", "tensorboard"):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+            for name in ("episodes.jsonl", "metrics.json", "report.html", "config.yaml"):
+                (self.path / name).unlink(missing_ok=True)
+            return
+        before = self._config.read_text(encoding="utf-8").splitlines()
+        differing = sorted(set(before) ^ set(config.splitlines()))
+        if differing:
+            raise ValueError(
+                f"{self.path} was evaluated with another configuration; these lines differ: "
+                f"{differing}. Choose another output, or existing=overwrite."
+            )
+
+    def episodes(self) -> list[dict[str, Any]]:
+        """Return the finished episodes; a line that was cut off by a crash is dropped."""
+        if not self._episodes.exists():
+            return []
+        whole = []
+        for line in self._episodes.read_text(encoding="utf-8").splitlines():
+            try:
+                whole.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return whole
+
+    def keep(self, episodes: list[dict[str, Any]]) -> None:
+        """Rewrite the finished episodes, whole."""
+        lines = "".join(json.dumps(episode) + "\n" for episode in episodes)
+        _write(self._episodes, lines)
+
+    def append(self, episode: Mapping[str, Any]) -> None:
+        """Add a finished episode, on the disk before this returns."""
+        with self._episodes.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(episode) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write `metrics.json`."""
+        _write(self.path / "metrics.json", json.dumps(finite(metrics), indent=2) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Return `value` with None in place of numbers that JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is either the old one or the whole new one."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

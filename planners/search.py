@@ -1,0 +1,174 @@
+"""The search loop that every planner shares: propose, clip, evaluate, learn, record."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..world_models.base import State, WorldModel
+from .base import Clock, Objective, Plan, Search, WarmStart
+from .candidates import Candidates
+from .noise import Streams
+from .settings import require_at_least
+from .start import Start
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Where the next candidates come from; the part of a search that planners differ in."""
+
+    @property
+    def std(self) -> Float[Tensor, "batch horizon action"] | None:
+        """Current spread, where there is one."""
+        ...
+
+    @property
+    def alternatives(self) -> Float[Tensor, "batch plans horizon action"] | None:
+        """Other good plans worth handing on, where there are some."""
+        ...
+
+    def propose(self, iteration: int) -> Float[Tensor, "batch candidates horizon action"]:
+        """Return the candidates of an iteration, the current mean first."""
+        ...
+
+    def learn(self, actions: Float[Tensor, "batch candidates horizon action"]) -> None:
+        """Evaluate the candidates, now inside the bounds, and move on."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchPlanner(ABC):
+    """A planner made of settings (the fields) and a strategy (the hook).
+
+    Subclasses say where candidates come from; the laws of a planner are kept here and in
+    `Candidates`.
+    """
+
+    horizon: int = 10
+    """Decisions ahead."""
+    iterations: int = 6
+    """Most iterations of a search; a time budget can end it earlier."""
+    at_once: int | None = None
+    """Candidates, over all problems, rolled out together; all where None. Bounds the memory."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, "horizon", 1)
+        require_at_least(self, "iterations", 1)
+        if self.at_once is not None:
+            require_at_least(self, "at_once", 1)
+
+    @abstractmethod
+    def strategy(self, candidates: Candidates, start: Start, streams: Streams) -> Strategy:
+        """Return a fresh strategy for one search."""
+
+    def plan(
+        self,
+        model: WorldModel,
+        objective: Objective,
+        state: State,
+        goal: State,
+        *,
+        horizon: int | None = None,
+        warm_start: WarmStart | None = None,
+        seeds: Int[Tensor, " batch"] | None = None,
+        budget_s: float | None = None,
+        clock: Clock = time.perf_counter,
+    ) -> Plan:
+        """Search for the decisions of least cost, for `B` problems at once.
+
+        Args:
+            model: Dynamics that the plans go through.
+            objective: Cost of what the model predicts.
+            state: Where the plans start, tensors `[B, ...]`.
+            goal: Where they should lead.
+            horizon: Decisions ahead, instead of the configured number.
+            warm_start: Plans to start from.
+            seeds: One seed per problem, int64 `[B]`; 0, 1, 2, ... where None.
+            budget_s: Wall time after which the search ends with the best so far [s]. No
+                iteration starts that would, at the last one's duration, overrun it; one
+                iteration is always made.
+            clock: Seconds from any origin.
+
+        Raises:
+            KeyError: The objective reads what the model does not predict.
+            ValueError: A shape, a bound or a setting is unusable.
+        """
+        began = clock()
+        horizon = self.horizon if horizon is None else horizon
+        if horizon < 1:
+            raise ValueError(
+                f"the horizon is {horizon}; a plan needs at least 1 decision. "
+                "Do not plan where no step is left."
+            )
+        candidates = Candidates(
+            model, objective, state, goal, horizon=horizon, at_once=self.at_once
+        )
+        streams = _streams(seeds, candidates)
+        strategy = self.strategy(candidates, Start.of(warm_start, candidates), streams)
+        search = run(
+            strategy, candidates, self.iterations, budget_s=budget_s, clock=clock, began=began
+        )
+        assert candidates.best_actions is not None and candidates.best_cost is not None
+        return Plan(
+            actions=candidates.best_actions,
+            cost=candidates.best_cost,
+            predictions=candidates.predictions(candidates.best_actions),
+            std=strategy.std,
+            search=search,
+            alternatives=strategy.alternatives,
+        )
+
+
+def run(
+    strategy: Strategy,
+    candidates: Candidates,
+    iterations: int,
+    *,
+    budget_s: float | None,
+    clock: Clock,
+    began: float,
+) -> Search:
+    """Iterate a strategy within a time budget and return the record of the search.
+
+    `began` is the time by `clock` that the budget counts from.
+    """
+    best_cost: list[Tensor] = []
+    evaluations_at: list[int] = []
+    times = [clock()]
+    for iteration in range(iterations):
+        strategy.learn(candidates.clip(strategy.propose(iteration)))
+        assert candidates.best_cost is not None
+        best_cost.append(candidates.best_cost)
+        evaluations_at.append(candidates.evaluations)
+        if candidates.low.is_cuda and budget_s is not None:
+            torch.cuda.synchronize(candidates.low.device)
+        times.append(clock())
+        expected_end = times[-1] + (times[-1] - times[-2])
+        if budget_s is not None and expected_end - began > budget_s:
+            break
+    return Search(
+        best_cost=torch.stack(best_cost),
+        evaluations=candidates.evaluations,
+        non_finite=candidates.non_finite,
+        seconds=times[-1] - began,
+        evaluations_at=tuple(evaluations_at),
+        seconds_at=tuple(now - began for now in times[1:]),
+    )
+
+
+def _streams(seeds: Tensor | None, candidates: Candidates) -> Streams:
+    batch = candidates.batch
+    if seeds is None:
+        seeds = torch.arange(batch)
+    if seeds.shape != (batch,) or seeds.dtype != torch.int64:
+        raise ValueError(
+            f"seeds must be int64 of shape ({batch},), one per problem; "
+            f"got {seeds.dtype} of shape {tuple(seeds.shape)}."
+        )
+    return Streams(seeds, device=candidates.low.device, dtype=candidates.low.dtype)

@@ -1,0 +1,27 @@
+import sys
+
+import numpy as np
+import pytest
+
+from dexworld.envs.push_t.window import Window
+
+
+def test_a_window_shows_frames_of_any_size_and_sees_keys():
+    pygame = pytest.importorskip("pygame")
+    window = Window(64, "test", 1000.0)
+    try:
+        pointer = window.show(np.zeros((64, 64, 3), np.uint8))
+        assert 0.0 <= pointer.x <= 1.0
+        assert not pointer.closed
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_r))
+        assert window.show(np.zeros((32, 32, 3), np.uint8)).key == "r"
+        pygame.event.post(pygame.event.Event(pygame.QUIT))
+        assert window.show(np.zeros((64, 64, 3), np.uint8)).closed
+    finally:
+        window.close()
+
+
+def test_without_pygame_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    with pytest.raises(ImportError, match=r"dexworld\[window\]"):
+        Window(64, "test", 10.0)

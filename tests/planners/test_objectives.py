@@ -1,0 +1,215 @@
+"""Objectives against their equations, written out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dexworld.planners.objectives import (
+    KeypointDistance,
+    LatentDistance,
+    NegativeReward,
+    PoseError,
+    Smoothness,
+    Sum,
+    Term,
+    rotation_angle,
+    wrapped_angle,
+)
+
+B, N, T, A = 2, 3, 4, 5
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+PREDICTIONS = {
+    "keypoints": random(B, N, T, 6, 2),
+    "latent": random(B, N, T, 3, 4),
+    "pose": random(B, N, T, 3),
+    "reward": random(B, N, T),
+}
+GOAL = {
+    "keypoints": random(B, 6, 2, seed=1),
+    "latent": random(B, 3, 4, seed=1),
+    "pose": random(B, 3, seed=1),
+}
+ACTIONS = random(B, N, T, A, seed=2)
+STATE = {"command": random(B, A, seed=3)}
+
+
+def cost(objective: Term | Sum, state: dict[str, Tensor] | None = None) -> Tensor:
+    return objective.cost(PREDICTIONS, ACTIONS, STATE if state is None else state, GOAL)
+
+
+def test_keypoint_distance_is_the_mean_euclidean_distance_at_the_end() -> None:
+    expected = torch.zeros(B, N, dtype=torch.float64)
+    for b, n, k in np.ndindex(B, N, 6):
+        offset = PREDICTIONS["keypoints"][b, n, -1, k] - GOAL["keypoints"][b, k]
+        expected[b, n] += offset.square().sum().sqrt() / 6
+    torch.testing.assert_close(cost(KeypointDistance()), expected)
+
+
+def test_time_weighting() -> None:
+    objective = KeypointDistance(weight=2.0, terminal=0.5, running=3.0, discount=0.9)
+    distance = objective.distance(PREDICTIONS, ACTIONS, STATE, GOAL)
+    mean = sum(0.9**t * distance[:, :, t] for t in range(T)) / T
+    torch.testing.assert_close(cost(objective), 2.0 * (0.5 * distance[:, :, -1] + 3.0 * mean))
+
+
+def test_latent_distance_is_the_mean_square() -> None:
+    difference = PREDICTIONS["latent"][:, :, -1] - GOAL["latent"][:, None]
+    torch.testing.assert_close(cost(LatentDistance()), difference.square().mean(dim=(2, 3)))
+
+
+def test_planar_pose_error_takes_the_short_way_round() -> None:
+    pose = torch.tensor([[[[3.0, 4.0, math.pi - 0.1]]]], dtype=torch.float64)
+    goal = {"pose": torch.tensor([[0.0, 0.0, -math.pi + 0.1]], dtype=torch.float64)}
+    error = PoseError(rotation_scale=10.0).cost({"pose": pose}, pose, {}, goal)
+    torch.testing.assert_close(error, torch.tensor([[5.0 + 10 * 0.2]], dtype=torch.float64))
+
+
+@given(
+    axis=st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda axis: np.linalg.norm(axis) > 0.1),
+    angle=st.floats(0, math.pi),
+    sign=st.sampled_from([-1.0, 1.0]),
+)
+def test_spatial_pose_error_is_the_geodesic(
+    axis: tuple[float, ...], angle: float, sign: float
+) -> None:
+    unit = torch.tensor(axis, dtype=torch.float64) / float(np.linalg.norm(axis))
+    start = torch.nn.functional.normalize(random(4), dim=0)
+    turn = torch.cat([torch.tensor([math.cos(angle / 2)]), math.sin(angle / 2) * unit])
+    turned = sign * quaternion_product(start, turn)
+    torch.testing.assert_close(
+        rotation_angle(start, turned), torch.tensor(angle, dtype=torch.float64), atol=1e-7, rtol=0
+    )
+    pose = torch.cat([torch.tensor([1.0, 2.0, 2.0]), turned])[None, None, None]
+    goal = {"pose": torch.cat([torch.zeros(3), start])[None]}
+    error = PoseError(position_scale=2.0, rotation_scale=0.5).cost({"pose": pose}, pose, {}, goal)
+    assert error.item() == pytest.approx(6.0 + 0.5 * angle, abs=1e-7)
+
+
+def quaternion_product(first: Tensor, second: Tensor) -> Tensor:
+    scalar = first[0] * second[0] - first[1:] @ second[1:]
+    vector = (
+        first[0] * second[1:] + second[0] * first[1:] + torch.linalg.cross(first[1:], second[1:])
+    )
+    return torch.cat([scalar[None], vector])
+
+
+def test_gradients_at_the_goal_are_finite() -> None:
+    turned = torch.nn.functional.normalize(random(1, 1, 1, 4), dim=-1)
+    pose = torch.cat([random(1, 1, 1, 3), turned], dim=-1).requires_grad_()
+    goal = {"pose": pose.detach()[:, 0, 0], "keypoints": pose.detach()[:, 0, 0, None]}
+    predictions = {"pose": pose, "keypoints": pose.unsqueeze(3)}
+    total = (PoseError() + KeypointDistance()).cost(predictions, pose, {}, goal)
+    total.sum().backward()
+    assert pose.grad is not None
+    assert torch.isfinite(pose.grad).all()
+
+
+def test_smoothness_compares_with_the_last_command() -> None:
+    previous = torch.cat([STATE["command"][:, None, None].expand(B, N, 1, A), ACTIONS], dim=2)
+    expected = (previous[:, :, 1:] - previous[:, :, :-1]).square().mean(dim=(2, 3))
+    torch.testing.assert_close(cost(Smoothness()), expected)
+
+
+def test_smoothness_without_a_command_sees_differences_only() -> None:
+    expected = (ACTIONS[:, :, 1:] - ACTIONS[:, :, :-1]).square().mean(dim=3).sum(dim=2) / T
+    torch.testing.assert_close(cost(Smoothness(), state={"x": ACTIONS}), expected)
+    torch.testing.assert_close(cost(Smoothness(from_command=False)), expected)
+    assert Smoothness().reads == frozenset()
+
+
+def test_negative_reward_is_minus_the_mean() -> None:
+    torch.testing.assert_close(cost(NegativeReward()), -PREDICTIONS["reward"].mean(dim=2))
+
+
+def test_terms_add_and_scale() -> None:
+    total = 2 * KeypointDistance() + 0.5 * (LatentDistance() + Smoothness()) * 3.0
+    expected = 2 * cost(KeypointDistance()) + 1.5 * (cost(LatentDistance()) + cost(Smoothness()))
+    torch.testing.assert_close(cost(total), expected)
+    assert total.reads == {"keypoints", "latent"}
+    assert KeypointDistance(weight=2.0) * 3 == KeypointDistance(weight=6.0)
+    assert len((KeypointDistance() + LatentDistance() + Smoothness()).terms) == 3
+
+
+def test_key_and_weight_come_first() -> None:
+    assert KeypointDistance("agent", 0.25) == KeypointDistance(key="agent", weight=0.25)
+    assert PoseError("hand", 2.0).reads == {"hand"}
+    assert NegativeReward("bonus").terminal == 0
+    assert Smoothness(0.1) == Smoothness(weight=0.1)
+
+
+def test_objectives_from_elsewhere_can_join() -> None:
+    class Effort:
+        reads = frozenset({"latent"})
+
+        def cost(self, predictions: object, actions: Tensor, state: object, goal: object) -> Tensor:
+            return actions.square().sum(dim=(2, 3))
+
+    total = KeypointDistance() + Effort()
+    torch.testing.assert_close(
+        cost(2.0 * total), 2 * cost(KeypointDistance()) + 2 * ACTIONS.square().sum(dim=(2, 3))
+    )
+    assert total.reads == {"keypoints", "latent"}
+
+
+@given(st.floats(-50, 50))
+def test_wrapped_angles_are_the_same_angle(angle: float) -> None:
+    wrapped = wrapped_angle(torch.tensor(angle, dtype=torch.float64)).item()
+    assert -math.pi <= wrapped <= math.pi
+    assert math.sin(wrapped - angle) == pytest.approx(0, abs=1e-9)
+    assert math.cos(wrapped - angle) == pytest.approx(1, abs=1e-9)
+
+
+def test_a_goal_without_the_key_is_refused() -> None:
+    objective = KeypointDistance("fingertips")
+    with pytest.raises(KeyError, match=r"'fingertips'.*\['keypoints', 'latent', 'pose'\]"):
+        objective.cost({"fingertips": PREDICTIONS["keypoints"]}, ACTIONS, STATE, GOAL)
+
+
+def test_a_goal_of_another_shape_is_refused() -> None:
+    goal = {"keypoints": random(B, 5, 2)}
+    with pytest.raises(ValueError, match="must be the same"):
+        KeypointDistance().cost(PREDICTIONS, ACTIONS, STATE, goal)
+
+
+def test_poses_of_unknown_size_are_refused() -> None:
+    pose = random(B, N, T, 6)
+    with pytest.raises(ValueError, match="poses of 6 numbers"):
+        PoseError().cost({"pose": pose}, ACTIONS, STATE, {"pose": pose[:, 0, 0]})
+
+
+def test_a_command_in_other_units_is_refused() -> None:
+    with pytest.raises(ValueError, match="from_command=False"):
+        cost(Smoothness(), state={"command": random(B, A + 1)})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weight": math.nan}, "weight must be finite"),
+        ({"terminal": -1.0}, "terminal must be at least 0"),
+        ({"terminal": 0.0}, "zero everywhere"),
+        ({"discount": 0.0}, "discount must be positive"),
+    ],
+)
+def test_unusable_settings_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        KeypointDistance(**settings)  # type: ignore[arg-type]
+
+
+def test_an_unusable_sum_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one objective"):
+        Sum(())
+    with pytest.raises(ValueError, match="one weight per objective"):
+        Sum((KeypointDistance(),), (1.0, 2.0))

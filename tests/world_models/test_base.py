@@ -1,0 +1,84 @@
+"""The adapter over decisions, and the conformance suite on toys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box
+
+from dexworld.planners.linear_quadratic import LinearModel, bounded_problem
+from dexworld.world_models.actions import Hold
+from dexworld.world_models.base import (
+    Mapped,
+    Observation,
+    WorldModel,
+    check_actions,
+    check_keys,
+    check_observation,
+    take,
+)
+from dexworld.world_models.conformance import WorldModelConformance
+
+
+def linear_model() -> LinearModel:
+    return bounded_problem().model
+
+
+class TestLinearModel(WorldModelConformance):
+    def make_model(self) -> WorldModel:
+        return linear_model()
+
+    def make_observation(self, batch: int) -> Observation:
+        return {"state": np.random.default_rng(0).normal(size=(batch, 8))}
+
+
+class TestMappedModel(TestLinearModel):
+    def make_model(self) -> WorldModel:
+        return Mapped(linear_model(), Hold(linear_model().action_space, 3))
+
+
+def test_a_mapped_model_predicts_after_each_decision() -> None:
+    model = linear_model()
+    mapped = Mapped(model, Hold(model.action_space, 3))
+    state = bounded_problem().state
+    decisions = torch.rand(8, 2, 4, 10, generator=torch.Generator().manual_seed(0)).double()
+    every = model.rollout(state, decisions.repeat_interleave(3, dim=2))["state"]
+    torch.testing.assert_close(mapped.rollout(state, decisions)["state"], every[:, :, 2::3])
+    assert mapped.observes == model.observes
+    assert mapped.device == model.device
+    assert mapped.differentiable
+
+
+def test_a_mapped_model_tells_the_model_what_was_executed() -> None:
+    seen = []
+
+    class Listening(LinearModel):
+        def encode(self, observation, previous=None, actions=None, episode_start=None):  # type: ignore[no-untyped-def]
+            seen.append(actions)
+            return super().encode(observation)
+
+    model = linear_model()
+    mapped = Mapped(Listening(model.a, model.b, model.action_space), Hold(model.action_space, 3))
+    observation = {"state": np.zeros((2, 8))}
+    decisions = torch.rand(2, 1, 10, generator=torch.Generator().manual_seed(0)).double()
+    state = mapped.encode(observation)
+    mapped.encode(observation, state, decisions)
+    assert seen[0] is None
+    torch.testing.assert_close(seen[1], decisions.repeat_interleave(3, dim=1))
+
+
+def test_take_picks_rows() -> None:
+    state = {"a": torch.arange(3), "b": torch.arange(6).view(3, 2)}
+    assert take(state, torch.tensor([2]))["b"].tolist() == [[4, 5]]
+    assert take(state, torch.tensor([True, False, True]))["a"].tolist() == [0, 2]
+
+
+def test_errors_say_what_there_is() -> None:
+    model = linear_model()
+    with pytest.raises(KeyError, match=r"Wish reads \['hope'\].*it predicts \['state'\]"):
+        check_keys({"hope", "state"}, model, "Wish")
+    with pytest.raises(KeyError, match=r"lacks \['state'\].*it has \['pixels'\]"):
+        check_observation({"pixels": 0}, model)
+    with pytest.raises(ValueError, match=r"decisions have shape \(2, 3\).*\(10,\)"):
+        check_actions(torch.zeros(2, 3), Box(-1, 1, (10,)), "decisions")

@@ -1,0 +1,1 @@
+"""Dynamics behind one protocol: simulated, learned, or measured on a robot."""

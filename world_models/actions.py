@@ -1,0 +1,124 @@
+"""Action maps: how the decisions of a planner become actions of a model and of an environment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from jaxtyping import Float
+from torch import Tensor
+
+from .base import COMMAND, ActionMap, State
+
+__all__ = ["COMMAND", "Chain", "Hold", "Increments", "Interpolate"]
+
+
+class _SharedSpaceMap:
+    """A map whose environment actions are its model actions, `steps` for every decision."""
+
+    def __init__(self, action_space: Box, steps: int = 1) -> None:
+        if steps < 1:
+            raise ValueError(f"{type(self).__name__}(steps) must be at least 1, got {steps}.")
+        self.action_space = action_space
+        self.steps = steps
+
+    def to_model(
+        self, decisions: Float[Tensor, "batch candidates horizon action"], state: State
+    ) -> Float[Tensor, "batch candidates model_horizon model_action"]:
+        """Return the model's actions."""
+        raise NotImplementedError
+
+    def to_env(
+        self, decisions: Float[Tensor, "batch horizon action"], state: State
+    ) -> Float[Tensor, "batch env_horizon env_action"]:
+        """Return the environment's actions, which are the model's."""
+        return self.to_model(decisions.unsqueeze(1), state).squeeze(1)
+
+
+class Hold(_SharedSpaceMap):
+    """Each decision is held for `steps` actions (frame skip, action repeat)."""
+
+    def to_model(
+        self, decisions: Float[Tensor, "batch candidates horizon action"], state: State
+    ) -> Float[Tensor, "batch candidates model_horizon model_action"]:
+        """Repeat every decision: `a[t k + i] = u[t]`."""
+        return decisions.repeat_interleave(self.steps, dim=2)
+
+
+class Interpolate(_SharedSpaceMap):
+    """Each decision is a waypoint, reached along a straight line in `steps` actions.
+
+    The line starts at the last command, `state["command"]`: with `w[-1]` that command,
+    `a[t k + i] = w[t-1] + (i+1)/k (w[t] - w[t-1])`.
+    """
+
+    def to_model(
+        self, decisions: Float[Tensor, "batch candidates horizon action"], state: State
+    ) -> Float[Tensor, "batch candidates model_horizon model_action"]:
+        """Return the points of the line through the waypoints."""
+        previous = torch.cat([_start(decisions, state), decisions[:, :, :-1]], dim=2)
+        fraction = torch.arange(1, self.steps + 1, device=decisions.device) / self.steps
+        fraction = fraction.to(decisions.dtype)[:, None]
+        points = torch.lerp(previous.unsqueeze(3), decisions.unsqueeze(3), fraction)
+        return points.flatten(2, 3)
+
+
+class Increments(_SharedSpaceMap):
+    """Each decision, in [-1, 1], moves the command by at most `scale`, within the bounds.
+
+    `w[t] = clip(w[t-1] + scale u[t], low, high)`, with `w[-1] = state["command"]`.
+    Planning in increments keeps sampled motions smooth where absolute targets jump about.
+    """
+
+    def __init__(self, action_space: Box, scale: float) -> None:
+        shape = action_space.shape
+        super().__init__(Box(-1.0, 1.0, shape, np.float32))
+        if not scale > 0:
+            raise ValueError(f"Increments(scale) must be positive, got {scale}.")
+        self.scale = float(scale)
+        self.low = torch.as_tensor(action_space.low)
+        self.high = torch.as_tensor(action_space.high)
+
+    def to_model(
+        self, decisions: Float[Tensor, "batch candidates horizon action"], state: State
+    ) -> Float[Tensor, "batch candidates model_horizon model_action"]:
+        """Return the accumulated command after each decision."""
+        low, high = self.low.to(decisions), self.high.to(decisions)
+        command = _start(decisions, state)[:, :, 0]
+        commands = []
+        for increment in (self.scale * decisions).unbind(2):
+            command = torch.clamp(command + increment, low, high)
+            commands.append(command)
+        return torch.stack(commands, dim=2)
+
+
+class Chain(_SharedSpaceMap):
+    """Maps applied one after another, the first one to the decisions."""
+
+    def __init__(self, maps: Sequence[ActionMap]) -> None:
+        if not maps:
+            raise ValueError("Chain needs at least one action map.")
+        super().__init__(maps[0].action_space, math.prod(each.steps for each in maps))
+        self.maps = tuple(maps)
+
+    def to_model(
+        self, decisions: Float[Tensor, "batch candidates horizon action"], state: State
+    ) -> Float[Tensor, "batch candidates model_horizon model_action"]:
+        """Apply every map in order."""
+        for action_map in self.maps:
+            decisions = action_map.to_model(decisions, state)
+        return decisions
+
+
+def _start(decisions: Tensor, state: State) -> Tensor:
+    """Return the last command, `[B, N, 1, A]`."""
+    if COMMAND not in state:
+        raise KeyError(
+            f"the action map continues from state['{COMMAND}'], which this model does not carry; "
+            f"the state has {sorted(state)}. Use Hold, or a model that carries it."
+        )
+    command = state[COMMAND].to(decisions)
+    return command[:, None, None].expand(-1, decisions.shape[1], 1, -1)
