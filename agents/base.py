@@ -184,7 +184,10 @@ class ReplayAgent:
     ) -> tuple[Actions, _ReplayState]:
         """Return the next recorded action of each row."""
         if state is None:
-            state = self.start(list(self.episodes)[: rows_of(observation)])
+            rows, seeds = rows_of(observation), list(self.episodes)
+            if rows > len(seeds):
+                raise ValueError(f"{rows} environments, but {len(seeds)} recorded episodes.")
+            state = self.start(seeds[:rows])
         step = np.where(restarted(state, episode_start, len(state.episodes)), 0, state.step)
         actions = [
             episode[min(index, len(episode) - 1)]

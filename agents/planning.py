@@ -60,7 +60,8 @@ class PlanningState:
 
     def take(self, rows: Tensor) -> PlanningState:
         """Return the given rows."""
-        return replace(_map(lambda value: value[rows], self), fresh=())
+        taken: PlanningState = _map(lambda value: value[rows], self)
+        return replace(taken, fresh=())
 
     def write(self, rows: Tensor, other: PlanningState) -> PlanningState:
         """Return this state with the given rows replaced by those of `other`."""
@@ -70,7 +71,8 @@ class PlanningState:
                 old = new.new_zeros((len(self.seeds), *new.shape[1:]))
             return old.index_copy(0, rows, new)
 
-        return replace(_map(put, other, self), fresh=self.fresh + other.fresh)
+        written: PlanningState = _map(put, other, self)
+        return replace(written, fresh=self.fresh + other.fresh)
 
 
 class PlanningAgent:
@@ -150,11 +152,17 @@ class PlanningAgent:
 
         Raises:
             KeyError: the observation lacks what the model observes, or its goal.
+            ValueError: the state is that of another number of environments.
         """
         rows = rows_of(observation)
         started = torch.from_numpy(restarted(state, episode_start, rows))
         if state is None:
             state = self.start([self.seed + row for row in range(rows)])
+        if len(state.seeds) != rows:
+            raise ValueError(
+                f"an observation of {rows} environments, but the agent's state is of "
+                f"{len(state.seeds)}; use take() where some of them have ended."
+            )
         restarts = started & (state.steps > 0)
         started = started | (state.steps == 0)
         state = replace(
@@ -189,7 +197,7 @@ class PlanningAgent:
         """Plan where the queue is empty: at once for rows that look equally far ahead."""
         empty = started | (state.cursor >= self._queued)
         horizons = self._horizons(state.steps)
-        for horizon in horizons[empty].unique().tolist():
+        for horizon in sorted(set(horizons[empty].tolist())):
             for first in (True, False):
                 rows = (empty & (horizons == horizon) & (started == first)).nonzero().flatten()
                 if len(rows):

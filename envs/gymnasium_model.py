@@ -33,6 +33,7 @@ class ExactState(gym.ObservationWrapper[Any, Any, Any]):
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
         _check_restorable(env)
+        env.reset()  # many environments have no state before
         size = np.asarray(env.unwrapped.get_state()).shape  # type: ignore[attr-defined]
         spaces = {PHYSICS: Box(-np.inf, np.inf, size, np.float64)}
         if isinstance(env.observation_space, Dict):
@@ -81,6 +82,7 @@ class GymnasiumModel:
         spaces = dict(space.spaces) if isinstance(space, Dict) else {OBSERVATION: space}
         self._observed = tuple(key for key, value in spaces.items() if isinstance(value, Box))
         self.predicts = frozenset(self._observed) | {REWARD}
+        self._size = np.asarray(self._simulator.get_state()).shape
 
     def encode(
         self,
@@ -92,8 +94,22 @@ class GymnasiumModel:
         """Carry the exact state and whatever was observed beside it."""
         check_observation(observation, self)
         known = {PHYSICS, *self._observed} & set(observation)
-        state = {key: torch.as_tensor(np.asarray(observation[key], np.float64)) for key in known}
-        return {**state, "done": torch.zeros(len(state[PHYSICS]), dtype=torch.bool)}
+        state = {key: torch.from_numpy(np.array(observation[key], np.float64)) for key in known}
+        physics = state[PHYSICS]
+        if physics.shape[1:] != self._size:
+            raise ValueError(
+                f"the observation 'physics' has shape {tuple(physics.shape)}; a batch of states of "
+                f"{self.env.unwrapped} has (B, {', '.join(map(str, self._size))}). "
+                "Is it from another environment?"
+            )
+        if not torch.isfinite(physics).all():
+            raise ValueError("the observation 'physics' has NaN or infinite entries.")
+        batch = len(physics)
+        return {
+            **state,
+            REWARD: torch.zeros(batch, dtype=torch.float64),
+            "done": torch.zeros(batch, dtype=torch.bool),
+        }
 
     def rollout(
         self,
@@ -104,21 +120,24 @@ class GymnasiumModel:
         """Step every candidate through the environment, one after another."""
         check_actions(actions, self.action_space)
         wanted = self.predicts if keys is None else frozenset(keys)
+        unknown = sorted(wanted - self.predicts)
+        if unknown:
+            raise KeyError(f"{unknown} cannot be predicted; choose among {sorted(self.predicts)}.")
         batch, candidates = actions.shape[:2]
         trajectories = []
         for row in range(batch):
             for candidate in actions[row].detach().cpu().numpy():
                 self._restore(state, row)
-                done, steps = bool(state["done"][row]), []
+                done = bool(state["done"][row])
+                steps: list[dict[str, NDArray[np.float64]]] = []
                 for action in candidate:
                     step, done = self._step(action, done, steps[-1] if steps else None, state, row)
                     steps.append(step)
                 trajectories.append({key: np.stack([s[key] for s in steps]) for key in wanted})
+        stacked = {key: np.stack([t[key] for t in trajectories]) for key in wanted}
         return {
-            key: torch.from_numpy(np.stack([t[key] for t in trajectories])).unflatten(
-                0, (batch, candidates)
-            )
-            for key in wanted
+            key: torch.from_numpy(value.reshape(batch, candidates, *value.shape[1:]))
+            for key, value in stacked.items()
         }
 
     def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:

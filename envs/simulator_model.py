@@ -95,7 +95,7 @@ class SimulatorModel:
     ) -> State:
         """Return the belief: exact from `physics`, rebuilt from `state`."""
         check_observation(observation, self)
-        observed = np.asarray(observation[self.source], np.float64)
+        observed = np.array(observation[self.source], np.float64)  # a copy, which nobody changes
         if not np.isfinite(observed).all():
             raise ValueError(f"the observation {self.source!r} has NaN or infinite entries.")
         size = self._size_of_source
@@ -105,7 +105,7 @@ class SimulatorModel:
                 f"{type(self.env).__name__} has (B, {size}). Is it from another environment?"
             )
         if self.source == PHYSICS:
-            return self._carried(np.ascontiguousarray(observed))
+            return self._carried(observed)
         physics = self.simulation.physics(observed)
         if previous is not None and actions is not None:
             expected = self._advance(previous, actions)

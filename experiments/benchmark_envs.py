@@ -49,7 +49,10 @@ def push_t_speed(seconds: float = 2.0, rounds: int = 3) -> list[Row]:
     Both take the same random targets through `gym.make`'s wrappers; episodes that end are reset
     within the time. `seconds` is per environment, observation and round.
     """
-    import gym_pusht  # noqa: F401 - registers the public environment
+    try:
+        import gym_pusht  # noqa: F401 - registers the public environment
+    except ImportError as error:
+        raise ImportError('the comparison needs gym-pusht: pip install "dexworld[dev]".') from error
 
     makers: dict[str, dict[str, Callable[[], gym.Env[Any, Any]]]] = {
         "steps": {

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
 import importlib.metadata
+import inspect
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 import gymnasium as gym
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,30 +29,40 @@ CONF = str(PACKAGE / "experiments" / "conf")
 PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "hydra-core", "pymunk", "dexworld")
 
 
-USER_ERRORS = (
-    ValueError,
-    KeyError,
-    TypeError,
-    FileExistsError,
-    gym.error.Error,
-    OmegaConfBaseException,
-)
+USER_ERRORS = (ValueError, KeyError, TypeError, OSError, gym.error.Error, OmegaConfBaseException)
 """What a wrong argument raises; a command line prints its message, not its traceback."""
+
+_GROUPS = ("experiment", "env", "planner", "objective", "agent")
+_TAKES_A_VALUE = {"--cfg", "-c", "--package", "-p", "--info", "-i"}
+_LEFT_TO_HYDRA = {"--multirun", "-m", "--config-dir", "-cd", "--config-name", "-cn"}
+_LEFT_TO_HYDRA |= {"--config-path", "-cp", "--experimental-rerun"}
 
 
 def check_overrides(config_name: str, arguments: Sequence[str]) -> None:
     """End the program with one clear sentence if the configuration cannot be composed."""
-    if {"-m", "--multirun"} & set(arguments):
-        return  # sweeps are expanded by Hydra
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    if _LEFT_TO_HYDRA & {argument.partition("=")[0] for argument in arguments}:
+        return  # sweeps and other folders of configurations
+    overrides = [
+        argument
+        for before, argument in zip(["", *arguments], arguments, strict=False)
+        if not argument.startswith("-") and before not in _TAKES_A_VALUE
+    ]
     try:
         OmegaConf.to_object(_compose(config_name, overrides))
-    except (HydraException, *USER_ERRORS) as error:
+    except OverrideParseException as error:
+        fail(f"{error.override!r} cannot be read: give settings as key=value.")
+    # OmegaConf asserts or stumbles where a setting lies below one that is null.
+    except (AssertionError, AttributeError, HydraException, *USER_ERRORS) as error:
         fail(_explain(error, config_name, overrides))
 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(CONF, version_base="1.3"):
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            group, choice = override.key_or_group, override.value()
+            options = GlobalHydra.instance().config_loader().get_group_options(group)
+            if options and isinstance(choice, str) and choice not in options:
+                raise ValueError(f"there is no {group} {choice!r}. {nearest(choice, options)}")
         return compose(config_name, overrides=list(overrides))
 
 
@@ -60,28 +75,68 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> st
         full = re.search(r"full_key: (\S+)", text)
         path = full.group(1) if full else key
         parent = path.rpartition(".")[0]
-        return f"there is no setting {path!r}. {_nearest(key, _valid_keys(config_name, overrides, parent))}"
-    missing = re.search(r"Could not find '([^']+)'", text)
-    if missing:
-        group, _, choice = missing.group(1).rpartition("/")
-        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        return f"there is no {group} {choice!r}. {_nearest(choice, options)}"
+        if parent.endswith("kwargs"):
+            return f"{path!r} is not there yet; to give this argument, write +{path}=..."
+        valid = _valid_keys(config_name, overrides, parent)
+        return f"there is no setting {path!r}. {nearest(key, valid)}"
+    if isinstance(error, (AssertionError, AttributeError)):
+        return _explain_null(config_name, overrides) or repr(error)
+    merging = re.match(r"Error merging override (.+)\n(.+)", text)
+    if merging:
+        return f"{merging.group(1)}: {merging.group(2)}."
     return text.strip()
+
+
+def _explain_null(config_name: str, overrides: Sequence[str]) -> str | None:
+    """Return what to do about the override that lies at or below a null setting."""
+    config = _compose(config_name, _groups(overrides))
+    for override in overrides:
+        path, _, value = override.lstrip("+").partition("=")
+        *above, key = path.split(".")
+        for depth in range(1, len(above) + 2):
+            whole = ".".join([*above, key][:depth])
+            if "." in whole and OmegaConf.select(config, whole) is None:
+                inner = f"{key}: {value}" if depth <= len(above) else value.strip("{}")
+                parent, _, name = whole.rpartition(".")
+                return (
+                    f"{override}: {whole} is null; set it as a whole, "
+                    f"'{parent}={{{name}: {{{inner}}}}}'."
+                )
+    return None
+
+
+def _groups(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that choose an option of a group."""
+    return [item for item in overrides if re.fullmatch(rf"({'|'.join(_GROUPS)})=\w+", item)]
 
 
 def _valid_keys(config_name: str, overrides: Sequence[str], parent: str) -> list[str]:
     """Return the keys that stand beside a misspelt one."""
-    groups = [item for item in overrides if re.match(r"^[+~]?(experiment|planner|env)=", item)]
-    node: Any = _compose(config_name, groups)
+    node: Any = _compose(config_name, _groups(overrides))
     if parent:
         node = OmegaConf.select(node, parent)
     return [str(key) for key in node] if isinstance(node, DictConfig) else []
 
 
-def _nearest(given: str, valid: Sequence[str]) -> str:
+def nearest(given: str, valid: Iterable[str]) -> str:
+    """Return what could have been meant, and all that is valid."""
+    valid = sorted(valid)
     near = difflib.get_close_matches(given, valid, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
-    return f"{hint}Valid: {', '.join(sorted(valid))}."
+    return f"{hint}Valid: {', '.join(valid)}."
+
+
+def settings_help(*schemas: type[Any]) -> str:
+    """Return a line for each setting of the schemas that has a docstring."""
+    lines = []
+    for schema in schemas:
+        (tree,) = ast.parse(inspect.getsource(schema)).body
+        assert isinstance(tree, ast.ClassDef)
+        for setting, text in pairwise(tree.body):
+            if isinstance(setting, ast.AnnAssign) and isinstance(text, ast.Expr):
+                words = " ".join(ast.literal_eval(text.value).split())
+                lines.append(f"  {ast.unparse(setting.target):<19} {words}")
+    return "\n".join(lines)
 
 
 def fail(problem: Exception | str) -> NoReturn:

@@ -7,12 +7,15 @@ setting has one name, one type, one default and one place.
 from __future__ import annotations
 
 import functools
+import importlib
+import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, get_type_hints
 
 import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.spaces import Box
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -81,8 +84,13 @@ ObjectiveConfig = make_dataclass(
 """The terms of the objective by slot; those that are not null add up."""
 
 
-FILMED: dict[str, Any] = {"render_mode": "rgb_array", "render_size": 320}
-"""How environments are drawn for videos; nothing is drawn for episodes that are not filmed."""
+EVALUATED: dict[str, Any] = {
+    "terminate_on_success": False,
+    "render_mode": "rgb_array",
+    "render_size": 320,
+}
+"""How environments are evaluated, where their own arguments do not say otherwise: episodes last to
+the end of the budget, so that success at any time and at the end can both be told."""
 
 
 @dataclass
@@ -194,16 +202,14 @@ def make_action_map(config: AgentConfig, action_space: Box) -> ActionMap:
 def make_model(config: PlanConfig) -> WorldModel:
     """Return the model to plan in."""
     model = config.model
-    return SimulatorModel(
-        model.env or config.env.id,
-        model.source,
-        model.threads,
-        **{**config.env.kwargs, **model.kwargs},
-    )
+    env_id, arguments = model.env or config.env.id, {**config.env.kwargs, **model.kwargs}
+    check_arguments(env_id, arguments)
+    return SimulatorModel(env_id, model.source, model.threads, **arguments)
 
 
 def make_env(config: PlanConfig, observes: frozenset[str]) -> Callable[[], gym.Env[Any, Any]]:
     """Return a maker of the task's environment, observed as an agent needs it."""
+    check_arguments(config.env.id, config.env.kwargs)
     given = sorted(
         key for key in observes if not key.startswith("goal_") and key != "hold_action"
     ) or ["state"]
@@ -212,13 +218,27 @@ def make_env(config: PlanConfig, observes: frozenset[str]) -> Callable[[], gym.E
         env = gym.make(
             config.env.id,
             observation=given,
-            terminate_on_success=False,
             max_episode_steps=config.env.episode_steps,
-            **{**FILMED, **config.env.kwargs},
+            **{**EVALUATED, **config.env.kwargs},
         )
         return HoldAction(GoalObservation(env))
 
     return make
+
+
+def check_arguments(env_id: str, arguments: Iterable[str]) -> None:
+    """Raise `ValueError` for an argument that the environment does not take."""
+    module, _, _ = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    entry_point = gym.spec(env_id.removeprefix(f"{module}:")).entry_point
+    made = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    known = inspect.signature(made).parameters if made else {}
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for name in arguments:
+        if name not in known:
+            raise ValueError(f"{env_id} takes no argument {name!r}. {nearest(name, known)}")
 
 
 def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:

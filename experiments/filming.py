@@ -85,11 +85,9 @@ class Filming:
         draw = getattr(env.unwrapped, "draw", None)
         if predicted is None or draw is None:
             return _captioned(real, "executed")
-        drawn = np.asarray(draw(predicted[min(step, len(predicted) - 1)]), np.uint8)
-        trace = getattr(env.unwrapped, "draw_path", None)
-        if trace is not None:
-            drawn = np.asarray(trace(drawn, predicted[step:]), np.uint8)
-        return np.hstack([_captioned(real, "executed"), _captioned(drawn, "predicted")])
+        drawn = draw(predicted[min(step, len(predicted) - 1)], predicted[step:])
+        predicted_half = _captioned(np.asarray(drawn, np.uint8), "predicted")
+        return np.hstack([_captioned(real, "executed"), predicted_half])
 
 
 def write_video(path: Path, frames: Sequence[Frame], fps: int = 10) -> None:

@@ -34,6 +34,7 @@ from dexworld.experiments.command_line import (
     code_fingerprint,
     fail,
     provenance,
+    settings_help,
 )
 from dexworld.experiments.config import PlanConfig, register_schemas
 from dexworld.experiments.evaluation import (
@@ -307,9 +308,26 @@ def _run(composed: DictConfig) -> None:
         webbrowser.open(report.as_uri())
 
 
+HELP = """\
+dexworld-plan evaluates a planner, or a floor, on seeded episodes of an environment. It writes
+metrics.json, videos, TensorBoard curves and report.html (one self-contained file) into `output`.
+
+  dexworld-plan experiment=push_t_goal_simulator episodes=20 output=outputs/mine
+  dexworld-plan planner=icem planner.samples=64 agent.execute=2
+  dexworld-plan agent=noop env=push_t episodes=10 existing=overwrite
+
+Settings are given as key=value, group.key=value or group=option; the most used ones:
+
+"""
+
+
 def main() -> None:
     """Run the command line."""
     register_schemas()
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        groups = (PlanConfig, wiring.EnvConfig, wiring.ModelConfig, wiring.AgentConfig)
+        sys.stdout.write(f"{HELP}{settings_help(*groups)}\n\n")
+        sys.stdout.flush()
     check_overrides("plan", sys.argv[1:])
     _run()
 

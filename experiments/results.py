@@ -32,7 +32,7 @@ class ResultsFolder:
         self.path = path
         self._episodes = path / "episodes.jsonl"
         self._config = path / "config.yaml"
-        if self._episodes.exists():
+        if self._episodes.exists() and self._episodes.stat().st_size > 0:
             self._treat_existing(config, existing)
         path.mkdir(parents=True, exist_ok=True)
         self._config.write_text(config, encoding="utf-8")

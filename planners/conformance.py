@@ -294,7 +294,7 @@ class PlannerConformance:
         assert_equal(plan.search.non_finite, failed.sum(dim=1))
 
     def test_a_problem_in_which_everything_fails(self) -> None:
-        """It gets the mean it started from at cost +inf, and leaves the others alone."""
+        """It keeps the mean it started from, at cost +inf, and leaves the others alone."""
 
         def poison(actions: Tensor) -> Tensor:
             rows = torch.arange(actions.shape[0]) == 1
@@ -306,6 +306,12 @@ class PlannerConformance:
         assert_equal(plan.actions[1], warm.actions[1, 0])
         assert plan.cost[1] == torch.inf, f"cost {plan.cost[1]}"
         assert plan.search.non_finite.tolist() == [0, recorder.searched.shape[1], 0]
+        tried = [
+            torch.isclose(rollout[1], warm.actions[1]).all(dim=2).all(dim=1).any()
+            for rollout in recorder.rollouts[:-1]
+        ]
+        iterations = plan.search.best_cost.shape[0]
+        assert sum(tried) >= iterations, "the mean moved although nothing was learnt"
         for row in (0, 2):
             assert_equal(plan.actions[row], healthy.actions[row])
 

@@ -136,6 +136,13 @@ class Scene:
             self._draw_cross(frame, np.asarray(action, np.float64))
         return frame
 
+    def draw_path(self, frame: Frame, points: FloatArray) -> Frame:
+        """Draw a line through board points `(n, 2)` [px] into `frame`, and return it."""
+        line = np.rint(_fixed_point(points, self.size)).astype(np.int32)[:, None]
+        width = max(1, self.size // 256)
+        cv2.polylines(frame, [line], False, ROYAL_BLUE, width, cv2.LINE_AA, _FRACTION_BITS)
+        return frame
+
     def _draw_background(
         self, goal_pose: FloatArray | None, goal_agent: FloatArray | None
     ) -> Frame:

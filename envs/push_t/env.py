@@ -351,20 +351,28 @@ class PushTEnv(MujocoEnv):
 
     # Rendering
 
-    def render(self) -> Frame | None:
+    def render(self) -> Frame | None:  # type: ignore[override]
         """Return the frame, with goal and last target, or show it in a window."""
         if self.render_mode is None:
             gym.logger.warn("render() without a render_mode: choose 'human' or 'rgb_array'.")
             return None
-        agent = self.goal_state[:2] if self._shows_goal_agent else None
-        scene = self._scene("render", self.render_size, self.goal_state[2:], agent)
-        frame = scene.draw(self.task_state, self._command)
+        frame = self._render_scene.draw(self.task_state, self._command)
         if self.render_mode == "rgb_array":
             return frame
         if self._window is None:
             self._window = Window(self.render_size, "PushT", self.metadata["render_fps"])
         self._window.show(frame)
         return None
+
+    def draw(self, task_state: FloatArray, motion: FloatArray) -> Frame:
+        """Return the frame of any task state `(5,)`, the agent's way through `motion` `(n, 5)` on it."""
+        scene = self._render_scene
+        return scene.draw_path(scene.draw(task_state), motion[:, :2])
+
+    @property
+    def _render_scene(self) -> Scene:
+        agent = self.goal_state[:2] if self._shows_goal_agent else None
+        return self._scene("render", self.render_size, self.goal_state[2:], agent)
 
     @property
     def _shows_goal_agent(self) -> bool:

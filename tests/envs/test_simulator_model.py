@@ -60,7 +60,9 @@ class TestPinch(WorldModelConformance):
     def make_observation(self, batch: int) -> Observation:
         env, rng = self.toy(), np.random.default_rng(0)
         env.reset(seed=0)
-        seen = [env.step(np.float32(rng.uniform([0.5, -1.0], [1.0, -0.5])))[0] for _ in range(batch)]
+        seen = [
+            env.step(np.float32(rng.uniform([0.5, -1.0], [1.0, -0.5])))[0] for _ in range(batch)
+        ]
         return {key: np.stack([each[key] for each in seen]) for key in seen[0]}
 
 
@@ -130,9 +132,7 @@ def test_a_belief_carried_along_knows_velocities(physics) -> None:
     np.testing.assert_allclose(carried["command"][0], moves[-1], atol=1e-6)
     observation, *_ = env.step(moves[-1].numpy())
     error = {
-        name: np.abs(
-            model.step(state, moves[-1:])["state"][0].numpy() - observation["state"]
-        ).max()
+        name: np.abs(model.step(state, moves[-1:])["state"][0].numpy() - observation["state"]).max()
         for name, state in (("carried", carried), ("forgetful", forgetful))
     }
     assert error["carried"] < 0.1 < 5.0 < error["forgetful"], error
@@ -178,6 +178,14 @@ def test_physics_that_is_not_mujoco() -> None:
 def test_an_observation_without_what_the_model_observes() -> None:
     with pytest.raises(KeyError, match=r"lacks \['physics'\].*it has \['state'\].*observation="):
         SimulatorModel(FIXED).encode({"state": np.zeros((1, 5))})
+
+
+def test_a_belief_does_not_change_with_the_arrays_it_came_from() -> None:
+    seen = observed(make(), 1)
+    belief = SimulatorModel(FIXED).encode(seen)["physics"]
+    before = belief.clone()
+    seen["physics"][:] = 0.0
+    assert torch.equal(belief, before)
 
 
 @pytest.mark.parametrize("source", ["physics", "state"])

@@ -56,6 +56,27 @@ def test_the_mean_is_a_candidate_of_every_iteration(planner: SearchPlanner, cent
         mean = (1 - SMOOTHING) * centre(actions, costs) + SMOOTHING * mean
 
 
+@pytest.mark.parametrize(
+    "planner",
+    [
+        CEM(samples=20, elites=6, kept=2, iterations=2, smoothing=0.0),
+        ICEM(samples=20, elites=6, iterations=2, smoothing=0.0),
+        MPPI(samples=20, temperature=1e6, iterations=2, smoothing=0.0),
+    ],
+    ids=["CEM", "ICEM", "MPPI"],
+)
+def test_candidates_that_fail_have_no_say(planner: SearchPlanner) -> None:
+    def poison(actions: Tensor) -> Tensor:
+        survivors = torch.arange(actions.shape[1]) < 2
+        return ~survivors.expand(actions.shape[:2])
+
+    problem = active_problem(4)
+    recorder = Recorder(problem.model, poison)
+    planner.plan(recorder, problem.objective, problem.state, problem.goal, horizon=4)
+    first, second = recorder.rollouts[:-1]
+    torch.testing.assert_close(second[:, 0], first[:, :2].mean(dim=1), rtol=1e-4, atol=1e-4)
+
+
 def test_the_spread_follows_the_elites_down_to_its_floor() -> None:
     problem = active_problem(4)
     plan = CEM(horizon=4, samples=100, elites=10, iterations=15, std_floor=0.03).plan(

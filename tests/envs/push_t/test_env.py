@@ -256,6 +256,16 @@ def test_frames_show_the_goal_or_not():
     assert (hidden == (144, 238, 144)).all(-1).sum() == 0
 
 
+def test_frames_show_the_goal_of_their_own_episode():
+    env = PushTEnv(goal="random", observation="pixels", render_mode="rgb_array", render_size=96)
+    fresh = PushTEnv(goal="random", observation="pixels", render_mode="rgb_array", render_size=96)
+    env.reset(seed=0)
+    env.render()
+    first, again = env.reset(seed=1)[0]["pixels"], fresh.reset(seed=1)[0]["pixels"]
+    assert np.array_equal(first, again)
+    assert np.array_equal(env.render(), fresh.render())
+
+
 def test_rendering():
     env = PushTEnv(render_mode="rgb_array", render_size=256)
     env.reset(seed=0)
