@@ -88,20 +88,17 @@ def _explain(error: Exception, config_name: str, overrides: Sequence[str]) -> st
 
 
 def _explain_null(config_name: str, overrides: Sequence[str]) -> str | None:
-    """Return what to do about the override that lies at or below a null setting."""
+    """Return what to do about an override that lies below a null setting, or is to fill one."""
     config = _compose(config_name, _groups(overrides))
     for override in overrides:
         path, _, value = override.lstrip("+").partition("=")
-        *above, key = path.split(".")
-        for depth in range(1, len(above) + 2):
-            whole = ".".join([*above, key][:depth])
-            if "." in whole and OmegaConf.select(config, whole) is None:
-                inner = f"{key}: {value}" if depth <= len(above) else value.strip("{}")
-                parent, _, name = whole.rpartition(".")
-                return (
-                    f"{override}: {whole} is null; set it as a whole, "
-                    f"'{parent}={{{name}: {{{inner}}}}}'."
-                )
+        above, _, key = path.rpartition(".")
+        for whole, settings in ((path, value.strip("{}")), (above, f"{key}: {value}")):
+            filled = whole == above or value.startswith("{")
+            parent, _, name = whole.rpartition(".")
+            if parent and filled and OmegaConf.select(config, whole) is None:
+                advice = f"'{parent}={{{name}: {{{settings}}}}}'"
+                return f"{override}: {whole} is null; set it as a whole, {advice}."
     return None
 
 

@@ -25,6 +25,7 @@ from dexworld.agents.planning import PlanningAgent
 from dexworld.envs.goal_observation import GoalObservation
 from dexworld.envs.hold_action import HoldAction
 from dexworld.envs.simulator_model import SimulatorModel
+from dexworld.experiments.command_line import nearest
 from dexworld.planners.base import Objective
 from dexworld.planners.cem import CEM
 from dexworld.planners.cem_gradient import CEMGradient
@@ -36,6 +37,7 @@ from dexworld.planners.objectives import (
     LatentDistance,
     NegativeReward,
     PoseError,
+    Reach,
     Smoothness,
 )
 from dexworld.planners.shooting import RandomShooting
@@ -55,12 +57,14 @@ TERMS: dict[str, type[Any]] = {
     "agent": KeypointDistance,
     "pose": PoseError,
     "latent": LatentDistance,
+    "reach": Reach,
     "smoothness": Smoothness,
     "reward": NegativeReward,
 }
 """Slots of the objective: each may hold one term."""
 
 
+@functools.cache
 def schema(built: type[Any]) -> type[Any]:
     """Return a dataclass with the settings of `built`; Hydra cannot write into a frozen one."""
     types = get_type_hints(built)

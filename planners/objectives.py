@@ -255,6 +255,38 @@ class PoseError(Term, Keyed):
 
 
 @dataclass(frozen=True)
+class Reach(Term):
+    """Mean over points of a body of the distance to the nearest point of what it shall touch.
+
+    A small weight keeps a hand at work on its object: far from it, all plans that do not touch
+    the object cost the same, and a search has nothing to go by. Both sets of points are predicted,
+    `[B, N, T, K, D]` and `[B, N, T, L, D]`; the goal has no say.
+    """
+
+    key: str = "agent"
+    """Prediction that holds the points of the body."""
+    target: str = "keypoints"
+    """Prediction that holds the points of the object."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Both sets of points."""
+        return frozenset({self.key, self.target})
+
+    def distance(
+        self,
+        predictions: Mapping[str, Tensor],
+        actions: Float[Tensor, "batch candidates horizon action"],
+        state: State,
+        goal: State,
+    ) -> Float[Tensor, "batch candidates horizon"]:
+        """Return `mean_k min_l |p_k - q_l|`."""
+        offsets = predictions[self.key].unsqueeze(4) - predictions[self.target].unsqueeze(3)
+        distances: Tensor = torch.linalg.vector_norm(offsets, dim=-1)
+        return distances.amin(dim=-1).mean(dim=-1)
+
+
+@dataclass(frozen=True)
 class Smoothness(Term):
     """Mean squared change from one decision to the next, over action dimensions.
 

@@ -1,0 +1,199 @@
+"""`dexworld-plan`: one evaluation, from the configuration to the report."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from dexworld.experiments import plan
+from dexworld.experiments.config import AgentConfig, EnvConfig, ModelConfig
+from dexworld.experiments.filming import Filming
+
+QUIET = Console(quiet=True)
+
+
+def evaluate(config: Any) -> dict[str, Any]:
+    return plan.evaluate(config, "dexworld-plan ...", QUIET)
+
+
+def same(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return what does not depend on the clock."""
+    kept = {key: value for key, value in metrics.items() if key != "plan_latency_s"}
+    if "ceiling" in kept:
+        kept["ceiling"] = same(kept["ceiling"])
+        kept["floors"] = {name: same(floor) for name, floor in kept["floors"].items()}
+    return kept
+
+
+def lines(config: Any) -> list[dict[str, Any]]:
+    file = Path(config.output) / "episodes.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_an_evaluation_leaves_what_was_promised(tiny) -> None:
+    config = tiny(floors=True, videos=1)
+    metrics = evaluate(config)
+    folder = Path(config.output)
+    assert json.loads((folder / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert metrics["success_rule"] == "20 px and pi/9 (agent and block)"
+    assert metrics["episodes"] == 3 and metrics["seed"] == 0
+    low, high = metrics["success_interval"]
+    assert 0 <= low <= metrics["success_rate"] <= high <= 1
+    assert set(metrics["floors"]) == {"noop", "random"}
+    for floor in (*metrics["floors"].values(), metrics["ceiling"]):
+        assert floor["episodes"] == 3
+        assert {"success_rate", "success_interval", "success_rate_at_end"} <= set(floor)
+    assert metrics["ceiling"]["same_as_run"]
+    assert set(metrics["plan_latency_s"]) == {"p50", "p95"}
+    # 10 steps are 2 decisions of 5.
+    assert metrics["plans"] == 6 and metrics["model_evaluations"] > 6 * 8
+    assert metrics["provenance"]["code_fingerprint"]
+    assert len(lines(config)) == 3
+    assert len(list((folder / "videos").glob("*.mp4"))) == 1
+    assert list((folder / "tensorboard").iterdir())
+    settled = yaml.safe_load((folder / "config.yaml").read_text())
+    assert settled["planner"]["samples"] == 8 and settled["env"]["id"] == "dexworld/PushTGoal-v0"
+    assert not list(folder.rglob("*.part*"))
+    # Every plan but an episode's first is compared with what came of the one before.
+    assert [len(episode["pairs"]) for episode in lines(config)] == [1, 1, 1]
+    assert metrics["model_error"]["mean_absolute_gap"] < 1e-3, "the simulator predicts itself"
+
+
+def test_episodes_beside_each_other_change_nothing(tiny, tmp_path) -> None:
+    first, second = tiny(), tiny(parallel=2, output=str(tmp_path / "other"))
+    alone, together = evaluate(first), evaluate(second)
+    for metrics in (alone, together):
+        del metrics["parallel"]
+    assert same(alone) == same(together)
+
+
+class Interrupted(Filming):
+    """Presses Ctrl-C when the second episode has ended."""
+
+    def end(self, result: Any) -> None:
+        super().end(result)
+        Interrupted.ended = getattr(Interrupted, "ended", 0) + 1
+        if Interrupted.ended == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_resumed_evaluation_equals_an_uninterrupted_one(
+    tiny, tmp_path, monkeypatch, cut_off
+) -> None:
+    whole = evaluate(tiny(output=str(tmp_path / "whole"), videos=1))
+    config = tiny(videos=1)
+    Interrupted.ended = 0
+    with monkeypatch.context() as patched:
+        patched.setattr(plan, "Filming", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(config)
+    file = Path(config.output) / "episodes.jsonl"
+    assert len(lines(config)) == 1, "the first episode is not on the disk"
+    if cut_off:
+        with file.open("a") as half_done:
+            half_done.write(file.read_text()[:100])
+    resumed = tiny(videos=1, existing="resume")
+    assert same(evaluate(resumed)) == same(whole)
+    assert [each["seed"] for each in lines(config)] == [
+        each["seed"] for each in lines(tiny(output=str(tmp_path / "whole")))
+    ]
+    # All is there: resuming once more evaluates nothing.
+    monkeypatch.setattr(plan, "run_episodes", lambda *given: iter(()) if not given[2] else 1 / 0)
+    assert same(evaluate(resumed)) == same(whole)
+
+
+def test_ctrl_c_leaves_a_valid_state(tmp_path) -> None:
+    command = [sys.executable, "-m", "dexworld.experiments.plan", "agent=noop", "episodes=5000"]
+    command += ["output=results", "videos=0", "env.episode_steps=5"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    file = tmp_path / "results" / "episodes.jsonl"
+    deadline = time.monotonic() + 60
+    while not (file.exists() and file.stat().st_size > 1000) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130, error
+    assert "existing=resume" in error and "Traceback" not in error
+    assert all(json.loads(line)["steps"] == 5 for line in file.read_text().splitlines())
+    assert not (tmp_path / "results" / "metrics.json").exists()
+
+
+def test_floors_are_computed_once(tiny, tmp_path, monkeypatch) -> None:
+    first = evaluate(tiny(floors=True))
+    calls: list[list[int]] = []
+    run = plan.run_episodes
+
+    def counted(agent: Any, make: Any, seeds: Any, *rest: Any) -> Any:
+        calls.append(list(seeds))
+        return run(agent, make, seeds, *rest)
+
+    monkeypatch.setattr(plan, "run_episodes", counted)
+    planner = tiny().planner
+    planner.samples = 6
+    other = tiny(floors=True, planner=planner, output=str(tmp_path / "b"), name="other")
+    assert evaluate(other)["floors"] == first["floors"]
+    assert len(calls) == 1, "the floors do not depend on the planner"
+    evaluate(tiny(floors=True, seed=1, output=str(tmp_path / "c")))
+    assert len(calls) == 4, "other episodes, other floors"
+    monkeypatch.setattr(plan, "code_fingerprint", lambda: "other code")
+    evaluate(tiny(floors=True, output=str(tmp_path / "d")))
+    assert len(calls) == 7, "other code, other floors"
+
+
+def test_the_ceiling_is_the_model_as_its_own_world(tiny, tmp_path) -> None:
+    real = EnvConfig("dexworld/PushTGoal-v0", {"physics": "pymunk"}, 10)
+    model = ModelConfig("state", None, {"physics": "mujoco"}, 1)
+    metrics = evaluate(tiny(env=real, model=model, floors=True, episodes=2))
+    ceiling = metrics["ceiling"]
+    assert not ceiling["same_as_run"] and ceiling["episodes"] == 2
+    assert metrics["model_error"]["mean_absolute_gap"] > 1e-3, "the twin is not pymunk"
+    exact = evaluate(tiny(episodes=2, output=str(tmp_path / "exact")))
+    assert ceiling["mean_max_reward"] == exact["mean_max_reward"]
+    assert metrics["mean_max_reward"] != exact["mean_max_reward"]
+
+
+@pytest.mark.parametrize("kind", ["noop", "random"])
+def test_floors_can_be_evaluated_by_themselves(tiny, kind) -> None:
+    metrics = evaluate(tiny(agent=AgentConfig(kind=kind)))
+    assert metrics["agent"] == kind
+    assert metrics["plan_latency_s"] == {} and metrics["floors"] == {} == metrics["ceiling"]
+
+
+def test_the_literatures_seeds(tiny) -> None:
+    config = tiny(first_seed=100000, agent=AgentConfig(kind="noop"))
+    evaluate(config)
+    assert [each["seed"] for each in lines(config)] == [100000, 100001, 100002]
+
+
+def test_the_command_line_prints_table_and_report(run_plan, tmp_path) -> None:
+    status, output, error = run_plan("episodes=2", "videos=1", "output=mine", "name=mine")
+    assert status == 0, error
+    assert output == ""
+    assert "mine: 20 px and pi/9 (agent and block)" in error
+    for row in ("CEM in dexworld/PushTGoal-v0 (physics)", "doing nothing", "random actions"):
+        assert row in error
+    printed = re.search(r"report: (\S+)", error)
+    assert printed and Path(printed.group(1)) == (tmp_path / "mine" / "report.html").resolve()
+    page = Path(printed.group(1)).read_text()
+    assert "dexworld-plan planner=cem planner.horizon=2" in page
+    assert "data:video/mp4" in page
+    metrics = json.loads((tmp_path / "mine" / "metrics.json").read_text())
+    assert metrics["name"] == "mine"
+
+
+def test_the_report_can_be_opened(run_plan, monkeypatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    run_plan("agent=noop", "episodes=1", "videos=0", "output=mine", "open_report=true")
+    assert len(opened) == 1 and opened[0].startswith("file:///")
