@@ -69,7 +69,7 @@ class PlanningState:
         def put(new: Tensor, old: Tensor | None) -> Tensor:
             if old is None:
                 old = new.new_zeros((len(self.seeds), *new.shape[1:]))
-            return old.index_copy(0, rows, new)
+            return old.index_copy(0, rows.to(old.device), new)
 
         written: PlanningState = _map(put, other, self)
         return replace(written, fresh=self.fresh + other.fresh)
@@ -151,7 +151,8 @@ class PlanningAgent:
         """Return the next action `(B, A)` of every environment, planning where none is queued.
 
         Raises:
-            KeyError: the observation lacks what the model observes, or its goal.
+            KeyError: the observation lacks what the model observes, or the goal that the
+                objective compares with.
             ValueError: the state is that of another number of environments.
         """
         rows = rows_of(observation)
@@ -213,22 +214,27 @@ class PlanningAgent:
         """Encode, plan, and queue the beginning of the plan, for all rows at once."""
         if first:
             belief = self.model.encode(observation)
-            goal = self.model.encode(self._goal_observation(observation))
+            goal = self._goal(observation)
             warm_start = self.initial_plan(belief) if self.initial_plan else None
         else:
             belief = self.model.encode(observation, state.belief, state.decisions)
             assert state.goal is not None
             goal, warm_start = state.goal, state.warm_start
-        plan = self.planner.plan(
-            self.model,
-            self.objective,
-            belief,
-            goal,
-            horizon=horizon,
-            warm_start=warm_start,
-            seeds=_plan_seeds(state.seeds, state.plans),
-            budget_s=self.budget_s,
-        )
+        try:
+            plan = self.planner.plan(
+                self.model,
+                self.objective,
+                belief,
+                goal,
+                horizon=horizon,
+                warm_start=warm_start,
+                seeds=_plan_seeds(state.seeds, state.plans),
+                budget_s=self.budget_s,
+            )
+        except KeyError as error:
+            if goal:
+                raise
+            raise KeyError(f"{self._without_goal(observation)} ({error.args[0]})") from error
         executed = _first(plan.actions, self.execute)
         queue = executed if self.action_map is None else self.action_map.to_env(executed, belief)
         return replace(
@@ -243,16 +249,23 @@ class PlanningAgent:
             fresh=(FreshPlan(np.arange(len(state.seeds)), belief, goal, plan),),
         )
 
-    def _goal_observation(self, observation: BatchedObservation) -> dict[str, Any]:
-        missing = sorted(
-            GOAL_PREFIX + key for key in self.model.observes if GOAL_PREFIX + key not in observation
+    def _goal(self, observation: BatchedObservation) -> State:
+        """Encode the goal; empty where none is observed, which objectives may not need."""
+        goal = {
+            key: observation[GOAL_PREFIX + key]
+            for key in self.model.observes
+            if GOAL_PREFIX + key in observation
+        }
+        if goal and set(goal) != self.model.observes:
+            raise KeyError(self._without_goal(observation))
+        return self.model.encode(goal) if goal else {}
+
+    def _without_goal(self, observation: BatchedObservation) -> str:
+        missing = {GOAL_PREFIX + key for key in self.model.observes} - set(observation)
+        return (
+            f"the observation lacks the goal {sorted(missing)}; it has {sorted(observation)}. "
+            "Wrap the environment in dexworld.envs.goal_observation.GoalObservation."
         )
-        if missing:
-            raise KeyError(
-                f"the observation lacks the goal {missing}; it has {sorted(observation)}. "
-                "Wrap the environment in dexworld.envs.goal_observation.GoalObservation."
-            )
-        return {key: observation[GOAL_PREFIX + key] for key in self.model.observes}
 
 
 def _first(decisions: Tensor, count: int) -> Tensor:

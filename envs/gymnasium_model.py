@@ -82,7 +82,7 @@ class GymnasiumModel:
         spaces = dict(space.spaces) if isinstance(space, Dict) else {OBSERVATION: space}
         self._observed = tuple(key for key, value in spaces.items() if isinstance(value, Box))
         self.predicts = frozenset(self._observed) | {REWARD}
-        self._size = np.asarray(self._simulator.get_state()).shape
+        self._size = np.shape(self.env.unwrapped.get_state())  # type: ignore[attr-defined]
 
     def encode(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dexworld.experiments.evaluation import EpisodeResult
 from dexworld.planners.base import Objective, Plan
@@ -66,13 +67,21 @@ class Calibration:
         self._predicted.pop(result.seed, None)
 
 
-def gap(pairs: Sequence[Sequence[float]]) -> dict[str, float]:
+def gap(pairs: Sequence[Sequence[float | None]]) -> dict[str, float]:
     """Return the mean predicted cost, the mean real cost and their mean absolute gap."""
-    if not pairs:
+    both = finite_pairs(pairs)
+    if not len(both):
         return {}
-    predicted, real = np.array(pairs).T
+    predicted, real = both.T
     return {
         "mean_predicted_cost": float(predicted.mean()),
         "mean_real_cost": float(real.mean()),
         "mean_absolute_gap": float(np.abs(predicted - real).mean()),
     }
+
+
+def finite_pairs(pairs: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
+    """Return the pairs `(n, 2)` of which both costs are finite; None stands for one that is not."""
+    both = np.array(pairs, np.float64).reshape(-1, 2)
+    whole: NDArray[np.float64] = both[np.isfinite(both).all(axis=1)]
+    return whole

@@ -11,7 +11,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -123,16 +123,17 @@ def nearest(given: str, valid: Iterable[str]) -> str:
     return f"{hint}Valid: {', '.join(valid)}."
 
 
-def settings_help(*schemas: type[Any]) -> str:
-    """Return a line for each setting of the schemas that has a docstring."""
+def settings_help(schemas: Mapping[str, type[Any]]) -> str:
+    """Return a line for each setting that has a docstring, of schemas by what comes before."""
     lines = []
-    for schema in schemas:
+    for prefix, schema in schemas.items():
         (tree,) = ast.parse(inspect.getsource(schema)).body
         assert isinstance(tree, ast.ClassDef)
         for setting, text in pairwise(tree.body):
             if isinstance(setting, ast.AnnAssign) and isinstance(text, ast.Expr):
                 words = " ".join(ast.literal_eval(text.value).split())
-                lines.append(f"  {ast.unparse(setting.target):<19} {words}")
+                name = prefix + ast.unparse(setting.target)
+                lines.append(f"  {name:<25} {words}")
     return "\n".join(lines)
 
 

@@ -83,7 +83,7 @@ def build(settings: Any) -> Any:
 
 ObjectiveConfig = make_dataclass(
     "ObjectiveConfig",
-    [(name, schema(term) | None, field(default=None)) for name, term in TERMS.items()],
+    [(name, schema(term) | None, field(default=None)) for name, term in TERMS.items()],  # type: ignore[arg-type]
 )
 """The terms of the objective by slot; those that are not null add up."""
 
@@ -183,7 +183,7 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="plan_schema", node=PlanConfig)
     for name, planner in PLANNERS.items():
-        store.store(group="planner", name=name, node=schema(planner))
+        store.store(group="planner", name=name, node=schema(planner))  # type: ignore[arg-type]
 
 
 def make_objective(config: Any) -> Objective:

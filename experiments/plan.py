@@ -325,8 +325,13 @@ def main() -> None:
     """Run the command line."""
     register_schemas()
     if {"--help", "-h"} & set(sys.argv[1:]):
-        groups = (PlanConfig, wiring.EnvConfig, wiring.ModelConfig, wiring.AgentConfig)
-        sys.stdout.write(f"{HELP}{settings_help(*groups)}\n\n")
+        groups = {
+            "": PlanConfig,
+            "env.": wiring.EnvConfig,
+            "model.": wiring.ModelConfig,
+            "agent.": wiring.AgentConfig,
+        }
+        sys.stdout.write(f"{HELP}{settings_help(groups)}\n\n")
         sys.stdout.flush()
     check_overrides("plan", sys.argv[1:])
     _run()

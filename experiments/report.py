@@ -14,7 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib.figure import Figure
 
-from dexworld.experiments.calibration import gap
+from dexworld.experiments.calibration import finite_pairs, gap
 
 FLOOR_NAMES = {"noop": "doing nothing", "random": "random actions"}
 
@@ -128,7 +128,8 @@ def _films(folder: Path, episodes: Sequence[Mapping[str, Any]]) -> list[dict[str
 def _charts(episodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     charts = []
     pairs = [pair for episode in episodes for pair in episode["pairs"]]
-    searches = [s for episode in episodes for s in episode["searches"] if np.isfinite(s).all()]
+    # None stands for a cost that was not finite.
+    searches = [s for episode in episodes for s in episode["searches"] if None not in s]
     if searches:
         longest = max(len(search) for search in searches)
         curves = np.array([s + s[-1:] * (longest - len(s)) for s in searches])
@@ -141,8 +142,9 @@ def _charts(episodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         axes.legend()
         caption = f"How far the search lowers the cost, over {len(searches)} plans."
         charts.append(_chart(figure, "search", caption))
-    if pairs:
-        predicted, real = np.array(pairs).T
+    both = finite_pairs(pairs)
+    if len(both):
+        predicted, real = both.T
         figure, axes = _axes("cost that the plan predicted", "cost that came")
         axes.plot(predicted, real, ".", alpha=0.5)
         line = [0.0, float(max(predicted.max(), real.max()))]

@@ -2,19 +2,16 @@
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box
 
 from dexworld.agents.planning import PlanningAgent
 from dexworld.envs.gymnasium_model import ExactState, GymnasiumModel
-from dexworld.planners.cem import CEM
-from dexworld.planners.objectives import NegativeReward
+from dexworld.planners import CEM, NegativeReward
 
 
 class Puck(gym.Env):
     """A puck on ice, to be pushed to rest at x = 1."""
 
-    action_space = Box(-1.0, 1.0, (1,), np.float32)
-    observation_space = Box(-10.0, 10.0, (2,), np.float32)
+    action_space, observation_space = gym.spaces.Box(-1, 1, (1,)), gym.spaces.Box(-9, 9, (2,))
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -34,10 +31,9 @@ class Puck(gym.Env):
         self.state = np.array(state, np.float64)
 
 
-planner = CEM(horizon=8, samples=32, iterations=4)
-agent = PlanningAgent(GymnasiumModel(Puck), planner, NegativeReward(running=1.0))
-env = ExactState(Puck())
-(observation, _), memory = env.reset(seed=0), None
+agent = PlanningAgent(GymnasiumModel(Puck), CEM(8, samples=32, iterations=4), NegativeReward())
+env, memory = ExactState(Puck()), None
+observation, _ = env.reset(seed=0)
 for _ in range(25):
     action, memory = agent.predict({key: value[None] for key, value in observation.items()}, memory)
     observation, reward, *_ = env.step(action[0])

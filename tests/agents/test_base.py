@@ -122,5 +122,5 @@ def test_a_recording_that_is_not_there() -> None:
         ReplayAgent(EPISODES).start([5, 9])
     with pytest.raises(ValueError, match=r"episodes \[3\] have no actions"):
         ReplayAgent({3: np.zeros((0, 1), np.float32)})
-    with pytest.raises(ValueError, match="3 environments.*2 recorded"):
+    with pytest.raises(ValueError, match=r"3 environments.*2 recorded"):
         ReplayAgent(EPISODES).predict(observation(3))

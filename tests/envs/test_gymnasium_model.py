@@ -141,7 +141,10 @@ def test_it_agrees_with_the_simulator_model_bit_for_bit() -> None:
     torch.testing.assert_close(
         slowly["state"][..., :4], quickly["state"][..., :4], rtol=0, atol=1e-4
     )
-    after = [model.step(state, actions[:, 0, 0]) for model, state in zip((slow, fast), states)]
+    after = [
+        model.step(state, actions[:, 0, 0])
+        for model, state in zip((slow, fast), states, strict=True)
+    ]
     assert torch.equal(after[0]["physics"], after[1]["physics"])
 
 
@@ -158,9 +161,9 @@ def test_the_exact_state_joins_the_observation() -> None:
 
 
 def test_an_environment_that_cannot_be_restored() -> None:
-    make = lambda: gym.make("Pendulum-v1")  # noqa: E731
+    make = lambda: gym.make("Pendulum-v1")
     for adapt in (lambda: ExactState(make()), lambda: GymnasiumModel(make)):
-        with pytest.raises(TypeError, match="PendulumEnv lacks get_state and set_state.*add"):
+        with pytest.raises(TypeError, match=r"PendulumEnv lacks get_state and set_state.*add"):
             adapt()
 
 
@@ -168,7 +171,7 @@ def test_actions_that_cannot_be_planned() -> None:
     class Choice(Walk):
         action_space = Discrete(3)  # type: ignore[assignment]
 
-    with pytest.raises(TypeError, match="flat Box of actions.*Discrete"):
+    with pytest.raises(TypeError, match=r"flat Box of actions.*Discrete"):
         GymnasiumModel(Choice)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict
 
-import dexworld.envs  # registers the ids
 from dexworld.envs.hold_action import HOLD_ACTION, HoldAction
 
 

@@ -20,10 +20,15 @@ from dexworld.experiments.config import (
 )
 from dexworld.planners import CEM, KeypointDistance
 
-TINY = (
-    "planner=cem planner.horizon=2 planner.samples=8 planner.iterations=2 planner.elites=2 "
-    "planner.kept=1 env.episode_steps=10"
-).split()
+TINY = [
+    "planner=cem",
+    "planner.horizon=2",
+    "planner.samples=8",
+    "planner.iterations=2",
+    "planner.elites=2",
+    "planner.kept=1",
+    "env.episode_steps=10",
+]
 """Overrides under which an episode takes a fraction of a second."""
 
 

