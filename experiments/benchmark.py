@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from dexworld.experiments.command_line import fail, provenance
+from dexworld.experiments.command_line import fail, nearest, provenance
 
 Row = dict[str, str | int | float]
 Tables = dict[str, list[Row]]
@@ -94,13 +94,18 @@ def main() -> None:
         "planners: final cost against evaluations and time, on a bounded linear-quadratic "
         "problem and on PushT.",
     )
-    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], help="all where none is named")
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all where none is named"
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each speed")
     parser.add_argument("--seeds", type=int, default=10, help="seeds of the search")
     parser.add_argument("--problems", type=int, default=8, help="PushT goals to plan for")
     parser.add_argument("--golden", help="trajectories of the public PushT (.npz)")
     parser.add_argument("--output", help="write the tables to this JSON file too")
     arguments = parser.parse_args()
+    unknown = [name for name in arguments.tables if name not in TABLES]
+    if unknown:
+        fail(f"there is no table {unknown[0]!r}. {nearest(unknown[0], TABLES)}")
     torch.set_num_threads(1)
     tables = run(arguments.tables or list(TABLES), arguments, Console(file=sys.stdout))
     if arguments.output:

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import importlib.metadata
 import inspect
+import os
 import platform
 import re
 import subprocess
@@ -138,7 +139,9 @@ def settings_help(schemas: Mapping[str, type[Any]]) -> str:
 
 
 def fail(problem: Exception | str) -> NoReturn:
-    """End the program with a message and status 2."""
+    """End the program with a message and status 2; with HYDRA_FULL_ERROR set, with a traceback."""
+    if isinstance(problem, Exception) and os.environ.get("HYDRA_FULL_ERROR"):
+        raise problem
     # str() of a KeyError is the repr of its message.
     message = problem.args[0] if isinstance(problem, KeyError) else problem
     sys.stderr.write(f"error: {message}\n")

@@ -10,7 +10,7 @@ import functools
 import importlib
 import inspect
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, get_type_hints
 
@@ -26,6 +26,7 @@ from dexworld.envs.goal_observation import GoalObservation
 from dexworld.envs.hold_action import HoldAction
 from dexworld.envs.simulator_model import SimulatorModel
 from dexworld.experiments.command_line import nearest
+from dexworld.experiments.evaluation import EnvMaker
 from dexworld.planners.base import Objective
 from dexworld.planners.cem import CEM
 from dexworld.planners.cem_gradient import CEMGradient
@@ -211,7 +212,7 @@ def make_model(config: PlanConfig) -> WorldModel:
     return SimulatorModel(env_id, model.source, model.threads, **arguments)
 
 
-def make_env(config: PlanConfig, observes: frozenset[str]) -> Callable[[], gym.Env[Any, Any]]:
+def make_env(config: PlanConfig, observes: frozenset[str]) -> EnvMaker:
     """Return a maker of the task's environment, observed as an agent needs it."""
     check_arguments(config.env.id, config.env.kwargs)
     given = sorted(
@@ -266,3 +267,15 @@ def make_floor(kind: str, config: PlanConfig, action_space: Box) -> Agent:
     if kind == "random":
         return RandomAgent(action_space, config.agent.hold, config.seed)
     raise ValueError(f"agent.kind={kind!r}: choose planning, noop or random.")
+
+
+def make_agent_and_env(config: PlanConfig) -> tuple[Agent, EnvMaker]:
+    """Return who acts, and a maker of environments observed as the agent needs it."""
+    if config.agent.kind == "planning":
+        model = make_model(config)
+        agent: Agent = make_planning_agent(config, model)
+    else:
+        probe = make_env(config, frozenset())()
+        agent = make_floor(config.agent.kind, config, probe.action_space)  # type: ignore[arg-type]
+        probe.close()
+    return agent, make_env(config, agent.observes)

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dexworld.agents.base import Agent
+from dexworld.agents.planning import PlanningAgent
 from dexworld.experiments.evaluation import EpisodeResult
 from dexworld.planners.base import Plan
 from dexworld.world_models.base import State
@@ -88,6 +90,21 @@ class Filming:
         drawn = draw(predicted[min(step, len(predicted) - 1)], predicted[step:])
         predicted_half = _captioned(np.asarray(drawn, np.uint8), "predicted")
         return np.hstack([_captioned(real, "executed"), predicted_half])
+
+
+def predicted_motion(agent: Agent) -> Predict | None:
+    """Return what shows the motion that a plan predicts, where the model can tell."""
+    if not isinstance(agent, PlanningAgent) or "state" not in agent.model.predicts:
+        return None
+
+    def predict(belief: State, decisions: Tensor) -> NDArray[Any]:
+        actions = decisions[:, None]
+        if agent.action_map is not None:
+            actions = agent.action_map.to_model(actions, belief)
+        motion = agent.base_model.rollout(belief, actions, ["state"])["state"][0, 0]
+        return motion.cpu().double().numpy()
+
+    return predict
 
 
 def write_video(path: Path, frames: Sequence[Frame], fps: int = 10) -> None:

@@ -16,6 +16,17 @@ from matplotlib.figure import Figure
 
 from dexworld.experiments.calibration import finite_pairs, gap
 
+HEADS = {
+    "who": "who",
+    "episodes": "episodes",
+    "success": "any time",
+    "at_end": "at the end",
+    "steps": "steps",
+    "reward": "max reward",
+    "latency": "s/plan p50 / p95",
+    "evaluations": "candidates/episode",
+}
+"""The columns of a table, for terminals and documents."""
 FLOOR_NAMES = {"noop": "doing nothing", "random": "random actions"}
 
 
@@ -71,6 +82,21 @@ def table_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     for name, floor in metrics.get("floors", {}).items():
         rows.append(_row(FLOOR_NAMES.get(name, name), floor))
     return rows
+
+
+def markdown_table(metrics: Mapping[str, Any], command: str) -> str:
+    """Return the table as Markdown, under the command that made it."""
+    made = f"`{command}`, {date.today().isoformat()}, commit {metrics['provenance']['git_commit']}"
+    episodes = f"seed {metrics['seed']}, stage {metrics['stage']}"
+    lines = [
+        f"{made}; {episodes}; success: {metrics['success_rule']}.",
+        "",
+        " | ".join(["", *HEADS.values(), ""]).strip(),
+        "|".join(["", *("---" for _ in HEADS), ""]),
+    ]
+    for row in table_rows(metrics):
+        lines.append(" | ".join(["", *(str(row[key]) for key in HEADS), ""]).strip())
+    return "\n".join(lines) + "\n"
 
 
 def _row(who: str, figures: Mapping[str, Any], main: bool = False) -> dict[str, Any]:

@@ -18,26 +18,31 @@ class ResultsFolder:
 
     Args:
         path: the folder.
-        config: the resolved configuration, YAML; results of another one are never mixed in.
+        config: the resolved configuration, YAML.
+        decisive: the part of it that decides what an episode is, YAML; episodes of another one
+            are never mixed in.
         existing: what to do with results that are there: `refuse`, `resume` or `overwrite`.
 
     Raises:
-        ValueError: an unknown `existing`, or resuming with another configuration.
+        ValueError: an unknown `existing`, or resuming with other decisive settings.
         FileExistsError: there are results, and `existing` is `refuse`.
     """
 
-    def __init__(self, path: Path, config: str, existing: str) -> None:
+    def __init__(self, path: Path, config: str, decisive: str, existing: str) -> None:
         if existing not in EXISTING:
             raise ValueError(f"existing={existing!r}: choose one of {list(EXISTING)}.")
         self.path = path
         self._episodes = path / "episodes.jsonl"
-        self._config = path / "config.yaml"
-        if self._episodes.exists() and self._episodes.stat().st_size > 0:
-            self._treat_existing(config, existing)
+        self._decisive = path / "decisive.yaml"
+        if self.episodes():
+            self._treat_existing(decisive, existing)
         path.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(config, encoding="utf-8")
+        # A line that was cut off must not be continued by the next one.
+        _write(self._episodes, "".join(json.dumps(line) + "\n" for line in self.episodes()))
+        _write(self._decisive, decisive)
+        _write(path / "config.yaml", config)
 
-    def _treat_existing(self, config: str, existing: str) -> None:
+    def _treat_existing(self, decisive: str, existing: str) -> None:
         if existing == "refuse":
             raise FileExistsError(
                 f"{self.path} holds results. Choose another output, or existing=resume to "
@@ -46,14 +51,14 @@ class ResultsFolder:
         if existing == "overwrite":
             for name in ("videos", "tensorboard"):
                 shutil.rmtree(self.path / name, ignore_errors=True)
-            for name in ("episodes.jsonl", "metrics.json", "report.html", "config.yaml"):
+            for name in ("episodes.jsonl", "metrics.json", "report.html", "table.md"):
                 (self.path / name).unlink(missing_ok=True)
             return
-        before = self._config.read_text(encoding="utf-8").splitlines()
-        differing = sorted(set(before) ^ set(config.splitlines()))
+        before = self._decisive.read_text(encoding="utf-8").splitlines()
+        differing = sorted(set(before) ^ set(decisive.splitlines()))
         if differing:
             raise ValueError(
-                f"{self.path} was evaluated with another configuration; these lines differ: "
+                f"{self.path} was evaluated with other settings; these lines differ: "
                 f"{differing}. Choose another output, or existing=overwrite."
             )
 
@@ -69,11 +74,6 @@ class ResultsFolder:
                 break
         return whole
 
-    def keep(self, episodes: list[dict[str, Any]]) -> None:
-        """Rewrite the finished episodes, whole."""
-        lines = "".join(json.dumps(episode) + "\n" for episode in episodes)
-        _write(self._episodes, lines)
-
     def append(self, episode: Mapping[str, Any]) -> None:
         """Add a finished episode, on the disk before this returns."""
         with self._episodes.open("a", encoding="utf-8") as file:
@@ -84,6 +84,10 @@ class ResultsFolder:
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write `metrics.json`."""
         _write(self.path / "metrics.json", json.dumps(finite(metrics), indent=2) + "\n")
+
+    def write_table(self, table: str) -> None:
+        """Write `table.md`."""
+        _write(self.path / "table.md", table)
 
 
 def finite(value: Any) -> Any:

@@ -351,7 +351,7 @@ class PushTEnv(MujocoEnv):
 
     # Rendering
 
-    def render(self) -> Frame | None:  # type: ignore[override]
+    def render(self) -> Frame | None:
         """Return the frame, with goal and last target, or show it in a window."""
         if self.render_mode is None:
             gym.logger.warn("render() without a render_mode: choose 'human' or 'rgb_array'.")

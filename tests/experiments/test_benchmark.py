@@ -71,7 +71,7 @@ def test_all_tables_where_none_is_named(run, monkeypatch) -> None:
 def test_a_table_that_does_not_exist(run) -> None:
     status, _, error = run("planer")
     assert status == 2
-    assert "invalid choice: 'planer'" in error and "planners" in error
+    assert "there is no table 'planer'. Did you mean 'planners'?" in error
 
 
 def test_trajectories_that_are_not_there(run) -> None:

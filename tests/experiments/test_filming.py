@@ -12,8 +12,7 @@ import torch
 
 from dexworld.experiments.config import make_env, make_model, make_planning_agent
 from dexworld.experiments.evaluation import EpisodeResult, run_episodes
-from dexworld.experiments.filming import HELD_FRAMES, Filming, write_video
-from dexworld.experiments.plan import _prediction
+from dexworld.experiments.filming import HELD_FRAMES, Filming, predicted_motion, write_video
 from dexworld.planners import Plan, Search
 
 
@@ -43,7 +42,7 @@ def test_a_video_is_read_back(tmp_path, size) -> None:
 def test_the_episodes_to_film_are_filmed(tiny, tmp_path, predicted) -> None:
     config = tiny()
     agent = make_planning_agent(config, make_model(config))
-    filming = Filming(tmp_path, [5], _prediction(agent) if predicted else None)
+    filming = Filming(tmp_path, [5], predicted_motion(agent) if predicted else None)
     results = list(run_episodes(agent, make_env(config, agent.observes), [4, 5], 2, [filming]))
     assert [file.name for file in tmp_path.iterdir()] == ["5.mp4"]
     frames = frames_of(tmp_path / "5.mp4")
