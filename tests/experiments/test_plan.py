@@ -16,7 +16,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from dexworld.experiments import plan
+from dexworld.experiments import plan, references
 from dexworld.experiments.config import AgentConfig, EnvConfig, ModelConfig
 from dexworld.experiments.filming import Filming
 
@@ -114,6 +114,14 @@ def test_a_resumed_evaluation_equals_an_uninterrupted_one(
     assert same(evaluate(resumed)) == same(whole)
 
 
+def test_resuming_may_ask_for_more_episodes(tiny) -> None:
+    evaluate(tiny(episodes=1))
+    (first,) = lines(tiny())
+    metrics = evaluate(tiny(existing="resume"))
+    assert metrics["episodes"] == tiny().episodes > 1
+    assert lines(tiny())[0] == first and len(lines(tiny())) == tiny().episodes
+
+
 def test_ctrl_c_leaves_a_valid_state(tmp_path) -> None:
     command = [sys.executable, "-m", "dexworld.experiments.plan", "agent=noop", "episodes=5000"]
     command += ["output=results", "videos=0", "env.episode_steps=5"]
@@ -137,23 +145,23 @@ def test_ctrl_c_leaves_a_valid_state(tmp_path) -> None:
 def test_floors_are_computed_once(tiny, tmp_path, monkeypatch) -> None:
     first = evaluate(tiny(floors=True))
     calls: list[list[int]] = []
-    run = plan.run_episodes
+    run = references.run_episodes
 
     def counted(agent: Any, make: Any, seeds: Any, *rest: Any) -> Any:
         calls.append(list(seeds))
         return run(agent, make, seeds, *rest)
 
-    monkeypatch.setattr(plan, "run_episodes", counted)
+    monkeypatch.setattr(references, "run_episodes", counted)
     planner = tiny().planner
     planner.samples = 6
     other = tiny(floors=True, planner=planner, output=str(tmp_path / "b"), name="other")
     assert evaluate(other)["floors"] == first["floors"]
-    assert len(calls) == 1, "the floors do not depend on the planner"
+    assert not calls, "the floors do not depend on the planner"
     evaluate(tiny(floors=True, seed=1, output=str(tmp_path / "c")))
-    assert len(calls) == 4, "other episodes, other floors"
-    monkeypatch.setattr(plan, "code_fingerprint", lambda: "other code")
+    assert len(calls) == 2, "other episodes, other floors"
+    monkeypatch.setattr(references, "code_fingerprint", lambda: "other code")
     evaluate(tiny(floors=True, output=str(tmp_path / "d")))
-    assert len(calls) == 7, "other code, other floors"
+    assert len(calls) == 4, "other code, other floors"
 
 
 def test_the_ceiling_is_the_model_as_its_own_world(tiny, tmp_path) -> None:
@@ -200,5 +208,6 @@ def test_the_command_line_prints_table_and_report(run_plan, tmp_path) -> None:
 def test_the_report_can_be_opened(run_plan, monkeypatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setenv("DISPLAY", ":0")
     run_plan("agent=noop", "episodes=1", "videos=0", "output=mine", "open_report=true")
     assert len(opened) == 1 and opened[0].startswith("file:///")

@@ -10,44 +10,44 @@ import pytest
 from dexworld.experiments.results import ResultsFolder, finite
 
 CONFIG = "seed: 0\nname: mine\n"
+RESOLVED = "output: here\n" + CONFIG
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> ResultsFolder:
-    made = ResultsFolder(tmp_path / "new" / "results", CONFIG, "refuse")
+    made = ResultsFolder(tmp_path / "new" / "results", RESOLVED, CONFIG, "refuse")
     made.append({"seed": 1, "cost": 0.1})
     made.append({"seed": 2, "cost": None})
     return made
 
 
 def test_episodes_are_read_back(folder) -> None:
-    again = ResultsFolder(folder.path, CONFIG, "resume")
+    again = ResultsFolder(folder.path, RESOLVED, CONFIG, "resume")
     assert again.episodes() == [{"seed": 1, "cost": 0.1}, {"seed": 2, "cost": None}]
-    assert (folder.path / "config.yaml").read_text() == CONFIG
+    assert (folder.path / "config.yaml").read_text() == RESOLVED
 
 
 @pytest.mark.parametrize("cut", [1, 5, 18])
 def test_a_line_that_was_cut_off_is_dropped(folder, cut) -> None:
     file = folder.path / "episodes.jsonl"
     file.write_text(file.read_text()[:-cut])
-    again = ResultsFolder(folder.path, CONFIG, "resume")
+    again = ResultsFolder(folder.path, RESOLVED, CONFIG, "resume")
     kept = again.episodes()
     # A line that only lacks its end is whole.
     assert [episode["seed"] for episode in kept] == ([1, 2] if cut == 1 else [1])
-    again.keep(kept)
     again.append({"seed": 3})
     assert [episode["seed"] for episode in again.episodes()] == [e["seed"] for e in kept] + [3]
 
 
 def test_results_are_not_written_over(folder) -> None:
     with pytest.raises(FileExistsError, match=r"holds results.*existing=resume.*overwrite"):
-        ResultsFolder(folder.path, CONFIG, "refuse")
+        ResultsFolder(folder.path, RESOLVED, CONFIG, "refuse")
 
 
 def test_results_of_another_configuration_are_not_mixed_in(folder) -> None:
     with pytest.raises(ValueError, match=r"these lines differ: \['seed: 0', 'seed: 1'\]"):
-        ResultsFolder(folder.path, "seed: 1\nname: mine\n", "resume")
-    assert (folder.path / "config.yaml").read_text() == CONFIG
+        ResultsFolder(folder.path, RESOLVED, "seed: 1\nname: mine\n", "resume")
+    assert (folder.path / "decisive.yaml").read_text() == CONFIG
 
 
 def test_overwriting_removes_all_that_was_written(folder) -> None:
@@ -57,19 +57,21 @@ def test_overwriting_removes_all_that_was_written(folder) -> None:
         (folder.path / name).write_text("old")
     for name in ("videos", "tensorboard"):
         (folder.path / name).mkdir()
-    ResultsFolder(folder.path, "seed: 1\n", "overwrite")
-    assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "notes.txt"]
+    ResultsFolder(folder.path, RESOLVED, "seed: 1\n", "overwrite")
+    left = sorted(path.name for path in folder.path.iterdir())
+    assert left == ["config.yaml", "decisive.yaml", "episodes.jsonl", "notes.txt"]
+    assert not folder.episodes()
 
 
 def test_an_empty_evaluation_is_not_in_the_way(tmp_path) -> None:
-    ResultsFolder(tmp_path, CONFIG, "refuse").keep([])
-    ResultsFolder(tmp_path, "seed: 1\n", "refuse")
-    assert (tmp_path / "config.yaml").read_text() == "seed: 1\n"
+    ResultsFolder(tmp_path, RESOLVED, CONFIG, "refuse")
+    ResultsFolder(tmp_path, RESOLVED, "seed: 1\n", "refuse")
+    assert (tmp_path / "decisive.yaml").read_text() == "seed: 1\n"
 
 
 def test_a_choice_that_does_not_exist(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"existing='keep': choose one of \['refuse', 'resume'"):
-        ResultsFolder(tmp_path, CONFIG, "keep")
+        ResultsFolder(tmp_path, RESOLVED, CONFIG, "keep")
 
 
 def test_metrics_are_plain_json(folder) -> None:
