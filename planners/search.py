@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
+from numbers import Integral
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -15,8 +18,12 @@ from ..world_models.base import State, WorldModel
 from .base import Clock, Objective, Plan, Search, WarmStart
 from .candidates import Candidates
 from .noise import Streams
-from .settings import require_at_least
+from .settings import require_count
 from .start import Start
+
+
+STREAMS = 1_000_003
+"""Distance between the seeds of the searches of one problem."""
 
 
 @runtime_checkable
@@ -56,12 +63,18 @@ class SearchPlanner(ABC):
     """Most iterations of a search; a time budget can end it earlier."""
     at_once: int | None = None
     """Candidates, over all problems, rolled out together; all where None. Bounds the memory."""
+    starts: int = 1
+    """Searches of each problem, the best of which counts, where there is no plan to start from."""
+    warm_iterations: int | None = None
+    """Most iterations of a search that has a plan to start from; as many as any where None."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, "horizon", 1)
-        require_at_least(self, "iterations", 1)
-        if self.at_once is not None:
-            require_at_least(self, "at_once", 1)
+        require_count(self, "horizon")
+        require_count(self, "iterations")
+        require_count(self, "starts")
+        for optional in ("at_once", "warm_iterations"):
+            if getattr(self, optional) is not None:
+                require_count(self, optional)
 
     @abstractmethod
     def strategy(self, candidates: Candidates, start: Start, streams: Streams) -> Strategy:
@@ -101,48 +114,65 @@ class SearchPlanner(ABC):
         """
         began = clock()
         horizon = self.horizon if horizon is None else horizon
-        if horizon < 1:
+        if not isinstance(horizon, Integral) or horizon < 1:
             raise ValueError(
-                f"the horizon is {horizon}; a plan needs at least 1 decision. "
+                f"the horizon is {horizon}; a plan needs a whole number of decisions, at least 1. "
                 "Do not plan where no step is left."
             )
         candidates = Candidates(
             model, objective, state, goal, horizon=horizon, at_once=self.at_once
         )
-        streams = _streams(seeds, candidates)
-        strategy = self.strategy(candidates, Start.of(warm_start, candidates), streams)
-        search = run(
-            strategy, candidates, self.iterations, budget_s=budget_s, clock=clock, began=began
+        start = Start.of(warm_start, candidates)
+        warm = bool(start.valid.all())
+
+        def strategies() -> Iterator[Strategy]:
+            for restart in range(1 if warm else self.starts):
+                yield self.strategy(candidates, start, _streams(seeds, candidates, restart))
+
+        search, last = run(
+            strategies(),
+            candidates,
+            (self.warm_iterations if warm else None) or self.iterations,
+            budget_s=budget_s,
+            clock=clock,
+            began=began,
         )
         assert candidates.best_actions is not None and candidates.best_cost is not None
         return Plan(
             actions=candidates.best_actions,
             cost=candidates.best_cost,
             predictions=candidates.predictions(candidates.best_actions),
-            std=strategy.std,
+            std=last.std,
             search=search,
-            alternatives=strategy.alternatives,
+            alternatives=last.alternatives,
         )
 
 
 def run(
-    strategy: Strategy,
+    strategies: Iterator[Strategy],
     candidates: Candidates,
     iterations: int,
     *,
     budget_s: float | None,
     clock: Clock,
     began: float,
-) -> Search:
-    """Iterate a strategy within a time budget and return the record of the search.
+) -> tuple[Search, Strategy]:
+    """Iterate strategies, one after another, within a time budget.
 
-    `began` is the time by `clock` that the budget counts from.
+    `began` is the time by `clock` that the budget counts from. Returns the record of the search
+    and the last strategy that was iterated.
     """
     best_cost: list[Tensor] = []
     evaluations_at: list[int] = []
     times = [clock()]
-    for iteration in range(iterations):
-        strategy.learn(candidates.clip(strategy.propose(iteration)))
+    strategy = next(strategies)
+    for iteration in count():
+        if iteration and iteration % iterations == 0:
+            following = next(strategies, None)
+            if following is None:
+                break
+            strategy = following
+        strategy.learn(candidates.clip(strategy.propose(iteration % iterations)))
         assert candidates.best_cost is not None
         best_cost.append(candidates.best_cost)
         evaluations_at.append(candidates.evaluations)
@@ -152,7 +182,7 @@ def run(
         expected_end = times[-1] + (times[-1] - times[-2])
         if budget_s is not None and expected_end - began > budget_s:
             break
-    return Search(
+    search = Search(
         best_cost=torch.stack(best_cost),
         evaluations=candidates.evaluations,
         non_finite=candidates.non_finite,
@@ -160,9 +190,10 @@ def run(
         evaluations_at=tuple(evaluations_at),
         seconds_at=tuple(now - began for now in times[1:]),
     )
+    return search, strategy
 
 
-def _streams(seeds: Tensor | None, candidates: Candidates) -> Streams:
+def _streams(seeds: Tensor | None, candidates: Candidates, restart: int) -> Streams:
     batch = candidates.batch
     if seeds is None:
         seeds = torch.arange(batch)
@@ -171,4 +202,5 @@ def _streams(seeds: Tensor | None, candidates: Candidates) -> Streams:
             f"seeds must be int64 of shape ({batch},), one per problem; "
             f"got {seeds.dtype} of shape {tuple(seeds.shape)}."
         )
+    seeds = seeds + STREAMS * restart
     return Streams(seeds, device=candidates.low.device, dtype=candidates.low.dtype)

@@ -16,6 +16,7 @@ from dexworld.planners.objectives import (
     LatentDistance,
     NegativeReward,
     PoseError,
+    Reach,
     Smoothness,
     Sum,
     Term,
@@ -32,6 +33,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 PREDICTIONS = {
     "keypoints": random(B, N, T, 6, 2),
+    "agent": random(B, N, T, 2, 2, seed=4),
     "latent": random(B, N, T, 3, 4),
     "pose": random(B, N, T, 3),
     "reward": random(B, N, T),
@@ -55,6 +57,15 @@ def test_keypoint_distance_is_the_mean_euclidean_distance_at_the_end() -> None:
         offset = PREDICTIONS["keypoints"][b, n, -1, k] - GOAL["keypoints"][b, k]
         expected[b, n] += offset.square().sum().sqrt() / 6
     torch.testing.assert_close(cost(KeypointDistance()), expected)
+
+
+def test_reach_is_the_distance_to_the_nearest_point() -> None:
+    expected = torch.zeros(B, N, dtype=torch.float64)
+    for b, n, k in np.ndindex(B, N, 2):
+        offsets = PREDICTIONS["agent"][b, n, -1, k] - PREDICTIONS["keypoints"][b, n, -1]
+        expected[b, n] += offsets.square().sum(dim=-1).sqrt().min() / 2
+    torch.testing.assert_close(cost(Reach()), expected)
+    assert Reach().reads == {"agent", "keypoints"}
 
 
 def test_time_weighting() -> None:

@@ -58,6 +58,16 @@ def test_the_agents_goal_is_drawn_where_given():
     assert pixel(frame, np.array([100.0, 400.0])) == GREEN
 
 
+def test_a_path_is_a_line_through_its_points():
+    scene = Scene(256, None)
+    plain = scene.draw(np.array([60.0, 60.0, 400.0, 300.0, 0.0]))
+    drawn = scene.draw_path(plain.copy(), np.array([[100.0, 100.0], [200.0, 100.0]]))
+    changed = np.argwhere((drawn != plain).any(axis=-1)) * 2
+    assert len(changed) >= 50
+    assert np.abs(changed[:, 0] - 100).max() <= 6
+    assert changed[:, 1].min() >= 94 and changed[:, 1].max() <= 206
+
+
 def test_drawing_leaves_the_scene_as_it_was():
     scene = Scene(96, GOAL)
     first = scene.draw(STATE)

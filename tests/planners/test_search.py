@@ -1,0 +1,61 @@
+"""Several searches of a problem: the best one counts, and the laws of a planner still hold."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dexworld.planners import CEM
+from dexworld.planners.base import Plan, Planner, WarmStart
+from dexworld.planners.conformance import PlannerConformance
+from dexworld.planners.linear_quadratic import LinearQuadraticProblem, bounded_problem
+from dexworld.planners.search import STREAMS
+
+
+class TestCEMWithRestarts(PlannerConformance):
+    def make_planner(self, horizon: int) -> Planner:
+        return CEM(horizon=horizon, samples=30, iterations=4, elites=6, starts=3)
+
+    def make_precise_planner(self, horizon: int) -> Planner:
+        return CEM(
+            horizon=horizon, samples=200, iterations=30, elites=20, std_floor=0.01, starts=2
+        )
+
+
+@pytest.fixture
+def problem() -> LinearQuadraticProblem:
+    return bounded_problem(problems=4)
+
+
+def search(problem: LinearQuadraticProblem, seeds: torch.Tensor, **settings: int) -> Plan:
+    planner = CEM(horizon=5, samples=30, iterations=4, elites=6, **settings)
+    return planner.plan(problem.model, problem.objective, problem.state, problem.goal, seeds=seeds)
+
+
+def test_the_best_of_searches_with_streams_of_their_own(problem) -> None:
+    seeds = torch.arange(4)
+    alone = [search(problem, seeds + STREAMS * start) for start in range(3)]
+    together = search(problem, seeds, starts=3)
+    costs = torch.stack([plan.cost for plan in alone])
+    assert len(costs.argmin(dim=0).unique()) > 1, "one of the searches is always the best"
+    torch.testing.assert_close(together.cost, costs.amin(dim=0))
+    torch.testing.assert_close(together.search.best_cost[-1], together.cost)
+    for row, best in enumerate(costs.argmin(dim=0).tolist()):
+        torch.testing.assert_close(together.actions[row], alone[best].actions[row])
+    assert together.search.evaluations == 3 * alone[0].search.evaluations
+
+
+def test_a_warm_search_starts_once_and_may_be_shorter(problem) -> None:
+    planner = CEM(horizon=5, samples=30, iterations=6, elites=6, starts=3, warm_iterations=2)
+    given = problem.model, problem.objective, problem.state, problem.goal
+    cold = planner.plan(*given)
+    warm = planner.plan(*given, warm_start=WarmStart(cold.actions[:, None]))
+    assert len(cold.search.best_cost) == 18 and len(warm.search.best_cost) == 2
+    assert warm.search.evaluations < cold.search.evaluations / 6
+    assert (warm.cost <= cold.cost + 1e-6).all()
+
+
+@pytest.mark.parametrize("settings", [{"starts": 0}, {"warm_iterations": 0}])
+def test_unusable_settings_are_refused(settings) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        CEM(**settings)
