@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete, Space
 from numpy.typing import NDArray
 
-Actions = NDArray[np.float32]
+from ..world_models.base import HOLD_ACTION
+
+Actions = NDArray[Any]
+"""A row for each environment: float32 where actions are continuous, integers where discrete."""
 BatchedObservation = Mapping[str, Any]
 
 
@@ -47,7 +50,15 @@ class Agent(Protocol):
 
 
 def rows_of(observation: BatchedObservation) -> int:
-    """Return how many environments an observation comes from."""
+    """Return how many environments an observation comes from.
+
+    Raises:
+        ValueError: the observation has no keys.
+    """
+    if not observation:
+        raise ValueError(
+            "the observation is empty; agents tell the number of environments from its keys."
+        )
     return len(next(iter(observation.values())))
 
 
@@ -58,36 +69,53 @@ def restarted(state: Any, episode_start: NDArray[np.bool_] | None, rows: int) ->
     return np.zeros(rows, bool) if episode_start is None else np.asarray(episode_start, bool)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _RandomState:
-    generators: list[np.random.Generator]
-    actions: Actions
+    seeds: NDArray[np.int64]
+    """Seed of the episode, `(B,)`."""
+    draws: NDArray[np.int64]
+    """Actions drawn so far, `(B,)`."""
     age: NDArray[np.int64]
+    """Steps since the episode began, `(B,)`."""
+    actions: Actions
+    """What was drawn last, `(B, ...)`."""
 
 
 class RandomAgent:
-    """Uniform actions, each held for `hold` steps: the floor that a plan must rise above."""
+    """Uniform actions, each held for `hold` steps: the floor that a plan must rise above.
+
+    Draw `n` of an episode comes from a generator of its own, seeded with (episode seed, `n`), so
+    that `predict` changes nothing and the same state always gives the same action.
+
+    Raises:
+        ValueError: `hold` is below 1, or the actions have no bounds to draw between.
+        TypeError: actions are neither `Box` nor `Discrete`.
+    """
 
     observes: frozenset[str] = frozenset()
 
-    def __init__(self, action_space: Box, hold: int = 1, seed: int = 0) -> None:
+    def __init__(self, action_space: Space[Any], hold: int = 1, seed: int = 0) -> None:
         if hold < 1:
             raise ValueError(f"hold must be at least 1, got {hold}.")
+        if not isinstance(action_space, (Box, Discrete)):
+            raise TypeError(f"random actions are drawn from a Box or Discrete, not {action_space}.")
+        if isinstance(action_space, Box) and not action_space.is_bounded():
+            raise ValueError(
+                f"random actions need bounds to draw between, {action_space} has none."
+            )
         self.action_space, self.hold, self.seed = action_space, hold, seed
 
     def start(self, seeds: Sequence[int]) -> _RandomState:
-        """Return one generator for each episode."""
-        shape = (len(seeds), *self.action_space.shape)
-        return _RandomState(
-            [np.random.default_rng(seed) for seed in seeds],
-            np.zeros(shape, np.float32),
-            np.zeros(len(seeds), np.int64),
-        )
+        """Nothing is drawn yet."""
+        zeros = np.zeros(len(seeds), np.int64)
+        kind = np.float32 if isinstance(self.action_space, Box) else np.int64
+        actions: Actions = np.zeros((len(seeds), *(self.action_space.shape or ())), kind)
+        return _RandomState(np.asarray(seeds, np.int64), zeros, zeros, actions)
 
     def take(self, state: _RandomState, rows: NDArray[np.intp]) -> _RandomState:
         """Return the given rows."""
         return _RandomState(
-            [state.generators[row] for row in rows], state.actions[rows], state.age[rows]
+            state.seeds[rows], state.draws[rows], state.age[rows], state.actions[rows]
         )
 
     def predict(
@@ -102,15 +130,17 @@ class RandomAgent:
         started = restarted(state, episode_start, rows)
         state = state or self.start([self.seed + row for row in range(rows)])
         age = np.where(started, 0, state.age)
+        due = age % self.hold == 0
         actions = state.actions.copy()
-        low, high = self.action_space.low, self.action_space.high
-        for row in np.flatnonzero(age % self.hold == 0):
-            actions[row] = state.generators[row].uniform(low, high)
-        return actions, _RandomState(state.generators, actions, age + 1)
+        for row in np.flatnonzero(due):
+            actions[row] = self._draw(int(state.seeds[row]), int(state.draws[row]))
+        return actions, _RandomState(state.seeds, state.draws + due, age + 1, actions)
 
-
-HOLD_ACTION = "hold_action"
-"""Observation key, added by `dexworld.envs.hold_action.HoldAction`: what keeps things still."""
+    def _draw(self, seed: int, number: int) -> Any:
+        generator = np.random.default_rng((seed, number))
+        if isinstance(self.action_space, Box):
+            return generator.uniform(self.action_space.low, self.action_space.high)
+        return self.action_space.start + generator.integers(self.action_space.n)
 
 
 class NoOpAgent:
@@ -133,7 +163,12 @@ class NoOpAgent:
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[Actions, Actions]:
-        """Return the held actions."""
+        """Return the held actions; raise `KeyError` where none is observed."""
+        if HOLD_ACTION not in observation:
+            raise KeyError(
+                f"the observation lacks '{HOLD_ACTION}'; it has {sorted(observation)}. "
+                "Wrap the environment in dexworld.envs.hold_action.HoldAction."
+            )
         now = np.asarray(observation[HOLD_ACTION], np.float32)
         started = restarted(state, episode_start, len(now))
         held = now if state is None else np.where(started[:, None], now, state)
@@ -165,7 +200,10 @@ class ReplayAgent:
         """Look the episodes up; raise `KeyError` for a seed that was not recorded."""
         missing = [seed for seed in seeds if seed not in self.episodes]
         if missing:
-            raise KeyError(f"no actions were recorded for the episode seeds {missing}.")
+            raise KeyError(
+                f"no actions were recorded for the episode seeds {missing}; "
+                f"recorded are those of {sorted(self.episodes)}."
+            )
         return _ReplayState(
             [np.asarray(self.episodes[seed], np.float32) for seed in seeds],
             np.zeros(len(seeds), np.int64),

@@ -13,11 +13,8 @@ from torch import Tensor
 
 from ..planners.base import Objective, Plan, Planner, WarmStart
 from ..planners.receding_horizon import shift
-from ..world_models.base import ActionMap, Mapped, State, WorldModel, check_keys
+from ..world_models.base import GOAL_PREFIX, ActionMap, Mapped, State, WorldModel, check_keys
 from .base import Actions, BatchedObservation, restarted, rows_of
-
-GOAL_PREFIX = "goal_"
-"""Observation keys that start with this are the goal, observed."""
 
 
 @dataclass(frozen=True)

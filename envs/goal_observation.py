@@ -9,6 +9,8 @@ from gymnasium.spaces import Dict
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
+from ..world_models.base import GOAL_PREFIX
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -25,7 +27,7 @@ class GoalObservation(gym.Wrapper[Any, NDArray[Any], Any, NDArray[Any]], RecordC
         space = env.observation_space
         if not isinstance(space, Dict):
             raise TypeError(f"GoalObservation needs a Dict observation space, got {space}.")
-        goals = {f"goal_{name}": part for name, part in space.spaces.items()}
+        goals = {GOAL_PREFIX + name: part for name, part in space.spaces.items()}
         self.observation_space = Dict({**space.spaces, **goals})
         self._goal: Arrays = {}
 
@@ -36,7 +38,7 @@ class GoalObservation(gym.Wrapper[Any, NDArray[Any], Any, NDArray[Any]], RecordC
         observation, info = self.env.reset(seed=seed, options=options)
         if "goal" not in info:
             raise KeyError(f"{self.env} gives no goal at reset: info has {sorted(info)}.")
-        self._goal = {f"goal_{name}": value.copy() for name, value in info["goal"].items()}
+        self._goal = {GOAL_PREFIX + name: value.copy() for name, value in info["goal"].items()}
         return self._with_goal(observation), info
 
     def step(self, action: NDArray[Any]) -> tuple[Arrays, Any, bool, bool, dict[str, Any]]:

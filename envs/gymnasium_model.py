@@ -13,11 +13,19 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..world_models.base import Observation, State, check_actions, check_observation
+from ..world_models.base import (
+    ROLLOUT,
+    STEP,
+    Observation,
+    State,
+    check_actions,
+    check_observation,
+    check_state,
+)
+from .keyed_observation import OBSERVATION
 
 PHYSICS = "physics"
 REWARD = "reward"
-OBSERVATION = "observation"
 
 
 class ExactState(gym.ObservationWrapper[Any, Any, Any]):
@@ -53,22 +61,27 @@ class GymnasiumModel:
     """The environment itself as the model of its dynamics, stepped in Python.
 
     It predicts `reward` and every numeric key of the observation (`observation` where that is a
-    `Box`). After an episode's end a candidate stays where it is, and its reward is zero.
+    `Box`). After an episode's end a candidate stays where it is, and its reward is zero; after an
+    action that is not finite everything is NaN. A belief holds no reward yet: it is zero there.
     Slow, since Gymnasium steps one environment at a time: prefer `SimulatorModel` for MuJoCo
     environments of this package.
 
     Args:
         make_env: builds the environment; one copy is stepped for planning and for nothing else.
+        compared: keys of the observation that objectives compare with the goal's. Only the
+            environment can tell them from an exact state, so they are observed beside it.
 
     Raises:
         TypeError: the environment has no `get_state` and `set_state`, or no `Box` actions.
+        KeyError: the environment does not observe what is to be compared.
     """
 
     differentiable = False
     device = torch.device("cpu")
-    observes = frozenset({PHYSICS})
 
-    def __init__(self, make_env: Callable[[], gym.Env[Any, Any]]) -> None:
+    def __init__(
+        self, make_env: Callable[[], gym.Env[Any, Any]], compared: Collection[str] = ()
+    ) -> None:
         self.env = make_env()
         _check_restorable(self.env)
         if not isinstance(self.env.action_space, Box) or len(self.env.action_space.shape) != 1:
@@ -80,8 +93,15 @@ class GymnasiumModel:
         self.action_space: Box = self.env.action_space
         space = self.env.observation_space
         spaces = dict(space.spaces) if isinstance(space, Dict) else {OBSERVATION: space}
-        self._observed = tuple(key for key, value in spaces.items() if isinstance(value, Box))
+        self._observed = {k: space.shape for k, space in spaces.items() if isinstance(space, Box)}
         self.predicts = frozenset(self._observed) | {REWARD}
+        unknown = sorted(frozenset(compared) - set(self._observed))
+        if unknown:
+            raise KeyError(
+                f"{self.env.unwrapped} observes no arrays {unknown}; it observes "
+                f"{sorted(self._observed)}."
+            )
+        self.observes = frozenset({PHYSICS, *compared})
         self._size = np.shape(self.env.unwrapped.get_state())  # type: ignore[attr-defined]
 
     def encode(
@@ -118,7 +138,8 @@ class GymnasiumModel:
         keys: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
         """Step every candidate through the environment, one after another."""
-        check_actions(actions, self.action_space)
+        check_actions(actions, self.action_space, dims=ROLLOUT, state=state)
+        self._check(state)
         wanted = self.predicts if keys is None else frozenset(keys)
         unknown = sorted(wanted - self.predicts)
         if unknown:
@@ -142,17 +163,25 @@ class GymnasiumModel:
 
     def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
         """Return the exact states one action later."""
-        check_actions(actions, self.action_space)
+        check_actions(actions, self.action_space, dims=STEP, state=state)
+        self._check(state)
         rows: list[dict[str, Any]] = []
         for row, action in enumerate(actions.detach().cpu().numpy()):
             self._restore(state, row)
             step, done = self._step(action, bool(state["done"][row]), None, state, row)
             physics = np.asarray(self._simulator.get_state(), np.float64)
+            if np.isnan(step[REWARD]):
+                physics = np.full(self._size, np.nan)
             rows.append({**step, PHYSICS: physics, "done": np.bool_(done)})
         return {key: torch.from_numpy(np.stack([r[key] for r in rows])) for key in rows[0]}
 
+    def _check(self, state: State) -> None:
+        check_state(state, {PHYSICS: self._size, REWARD: (), "done": ()}, self)
+
     def _restore(self, state: State, row: int) -> None:
-        self._simulator.set_state(state[PHYSICS][row].numpy())
+        physics = state[PHYSICS][row].numpy()
+        if np.isfinite(physics).all():
+            self._simulator.set_state(physics)
 
     def _step(
         self,
@@ -162,6 +191,10 @@ class GymnasiumModel:
         state: State,
         row: int,
     ) -> tuple[dict[str, NDArray[np.float64]], bool]:
+        before = state[PHYSICS][row].numpy() if last is None else last[REWARD]
+        if not (np.isfinite(before).all() and np.isfinite(action).all()):
+            spoilt = {key: np.full(shape, np.nan) for key, shape in self._observed.items()}
+            return {**spoilt, REWARD: np.float64(np.nan)}, done  # type: ignore[dict-item]
         if done:
             still = last or {key: state[key][row].numpy() for key in self._observed if key in state}
             return {**still, REWARD: np.float64(0.0)}, True  # type: ignore[dict-item]

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict
 from numpy.typing import NDArray
 
-HOLD_ACTION = "hold_action"
+from ..world_models.base import HOLD_ACTION
 
 
 class HoldAction(gym.ObservationWrapper[Any, Any, Any]):

@@ -18,6 +18,23 @@ EXACT = mujoco.mjtState.mjSTATE_INTEGRATION
 """What a saved state holds: all that the next step depends on, warm start and controls included."""
 
 
+def state_slices(model: mujoco.MjModel) -> dict[int, slice]:
+    """Return where each non-empty component (`mjSTATE_QPOS`, ...) stands in an exact state.
+
+    Components follow one another in the order of their bits, which are the keys.
+    """
+    slices, start = {}, 0
+    for index in range(int(mujoco.mjtState.mjNSTATE)):
+        bit = 1 << index
+        if not bit & int(EXACT):
+            continue
+        size = mujoco.mj_stateSize(model, bit)
+        if size:
+            slices[bit] = slice(start, start + size)
+        start += size
+    return slices
+
+
 @runtime_checkable
 class Simulation(Protocol):
     """A physics engine that an environment steps, one control period at a time."""
@@ -44,7 +61,17 @@ class Simulation(Protocol):
 
 
 class MujocoSimulation(ABC):
-    """A MuJoCo model stepped at a control period, with the batched hooks that rollouts need."""
+    """A MuJoCo model stepped at a control period, with the batched hooks that rollouts need.
+
+    Two rules keep a rollout, a step and a restored state equal to the last bit:
+
+    - Where `controls` interpolates, it ends exactly on the commanded target, since the next period
+      starts from the target that the state remembers: `(1 - f) a + f b`, which is `b` at `f = 1`,
+      and not `a + f (b - a)`, which rounds.
+    - `step` does not call `mj_forward` (or anything else that solves) on its own data: that would
+      rewrite the solver's warm start, which is part of the saved state. Read what a forward pass
+      gives from a copy, or from sensors.
+    """
 
     def __init__(self, model: mujoco.MjModel, substeps: int) -> None:
         self.model = model
@@ -74,7 +101,14 @@ class MujocoSimulation(ABC):
         return task_state
 
     def set_task_state(self, task_state: FloatArray) -> None:
-        """Start from a task state."""
+        """Start from a task state `(S,)` in user units."""
+        task_state = np.asarray(task_state, np.float64)
+        expected = self.get_task_state().shape
+        if task_state.shape != expected:
+            raise ValueError(
+                f"a task state of shape {task_state.shape} cannot be started from: those of "
+                f"{type(self).__name__} have shape {expected}."
+            )
         self.set_state(self.physics(task_state[None])[0])
 
     def _checked(self, physics: FloatArray) -> FloatArray:
@@ -157,12 +191,17 @@ class MujocoEnv(gym.Env[dict[str, NDArray[Any]], NDArray[Any]], ABC):
         """Return raw commands `(..., A)` as actions of the action space; undoes `raw_action`."""
 
     @property
+    def reward_reads(self) -> frozenset[str]:
+        """Features that `reward_of` reads; none where it cannot tell the reward from features."""
+        return frozenset()
+
+    @property
     def predicts_reward(self) -> bool:
         """Whether `reward_of` can tell the reward: it depends on features alone, in any episode."""
-        return False
+        return bool(self.reward_reads)
 
     def reward_of(self, features: Mapping[str, FloatArray]) -> FloatArray:
-        """Return the rewards `(...)` of what `MujocoSimulation.features` returned `(..., *)`."""
+        """Return the rewards `(...)` of the features `(..., *)` that `reward_reads` names."""
         raise NotImplementedError(f"{type(self).__name__} cannot tell rewards from features alone.")
 
     def get_state(self) -> FloatArray:

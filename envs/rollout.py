@@ -17,7 +17,7 @@ import numpy as np
 from mujoco import rollout as mujoco_rollout
 from numpy.typing import NDArray
 
-from .mujoco_env import EXACT, FloatArray
+from .mujoco_env import EXACT, FloatArray, state_slices
 
 _BIT = mujoco.mjtState
 _SET_ASIDE = (
@@ -45,7 +45,9 @@ class Rollout:
     """Rolls control sequences out from exact states with a pool of threads.
 
     `threads` defaults to the cores this process may use. The states of one trajectory do not
-    depend on the others, nor on the number of threads.
+    depend on the others, nor on the number of threads. A trajectory that diverges (MuJoCo warns),
+    or meets a control or a state that is not finite, is NaN from there on, whichever way it is
+    computed, so that no search takes it for a good one.
     """
 
     def __init__(
@@ -59,16 +61,17 @@ class Rollout:
         self._first = first
         self._data = [mujoco.MjData(first) for _ in range(self.threads)]
         self._pool = mujoco_rollout.Rollout(nthread=self.threads if self.threads > 1 else 0)
-        self._slices = _state_slices(first)
+        self._workers = ThreadPoolExecutor(self.threads)  # starts a thread when it has work for it
+        self._slices = state_slices(first)
         self._default = np.empty(mujoco.mj_stateSize(first, EXACT))
         mujoco.mj_getState(first, mujoco.MjData(first), self._default, EXACT)
 
     def __call__(self, physics: FloatArray, controls: FloatArray, substeps: int) -> RolloutResult:
-        """Apply `controls` `(M, T * substeps, nu)` from exact states `(M, P)`.
-
-        A trajectory that diverges is NaN from there on, so that no search takes it for a good one.
-        """
+        """Apply `controls` `(M, T * substeps, nu)` from exact states `(M, P)`."""
         steps = controls.shape[1]
+        finite = _finite(physics, controls)
+        if not finite.all():
+            physics, controls = self._harmless(physics, controls, finite)
         spec, inputs = self._inputs(physics, controls)
         states, sensors = self._pool.rollout(
             self.model,
@@ -83,7 +86,8 @@ class Rollout:
         # After a warning of MuJoCo (a divergence) the rest of a trajectory is filled up: time stops.
         elapsed = states[:, substeps : steps + 1 : substeps, 0] - physics[:, :1]
         due = self._first.opt.timestep * np.arange(substeps + 1, steps + 2, substeps)
-        failed = (elapsed < due - 0.5 * self._first.opt.timestep)[..., None]
+        failed = elapsed < due - 0.5 * self._first.opt.timestep
+        failed = (failed | ~finite[:, substeps - 1 : steps : substeps])[..., None]
         return RolloutResult(
             np.where(failed, np.nan, states[:, substeps - 1 : steps : substeps]),
             np.where(failed, np.nan, sensors[:, substeps : steps + 1 : substeps]),
@@ -91,6 +95,8 @@ class Rollout:
 
     def sensors(self, physics: FloatArray) -> FloatArray:
         """Return the sensor readings `(M, nsensordata)` of exact states `(M, P)`."""
+        finite = np.isfinite(physics).all(axis=1, keepdims=True)
+        physics = np.where(finite, physics, self._default)
         spec, inputs = self._inputs(physics, self._part(physics, _BIT.mjSTATE_CTRL)[:, None])
         _, sensors = self._pool.rollout(
             self.model,
@@ -100,7 +106,7 @@ class Rollout:
             control_spec=spec,
             initial_warmstart=self._part(physics, _BIT.mjSTATE_WARMSTART),
         )
-        return np.asarray(sensors[:, 0])
+        return np.where(finite, sensors[:, 0], np.nan)
 
     def advance(self, physics: FloatArray, controls: FloatArray) -> FloatArray:
         """Return the exact states `(M, P)` after `controls` `(M, S, nu)`, warm start included.
@@ -108,22 +114,24 @@ class Rollout:
         `mujoco.rollout` does not give the warm start back, so each row is stepped on its own; the
         rows are shared among the threads, which run in parallel because `mj_step` frees the GIL.
         """
-        result = np.empty_like(physics)
-        parts = np.array_split(np.arange(len(physics)), min(self.threads, len(physics)))
+        result = np.full_like(physics, np.nan)
+        finite = _finite(physics, controls).all(axis=1)
+        parts = np.array_split(np.flatnonzero(finite), max(1, min(self.threads, finite.sum())))
 
         def run(data: mujoco.MjData, rows: NDArray[np.intp]) -> None:
             for row in rows.tolist():
                 mujoco.mj_setState(self._model_of(row), data, physics[row], EXACT)
+                data.warning.number[:] = 0
                 for control in controls[row]:
                     data.ctrl[:] = control
                     mujoco.mj_step(self._model_of(row), data)
-                mujoco.mj_getState(self._model_of(row), data, result[row], EXACT)
+                if not data.warning.number.any():
+                    mujoco.mj_getState(self._model_of(row), data, result[row], EXACT)
 
         if len(parts) == 1:
             run(self._data[0], parts[0])
         else:
-            with ThreadPoolExecutor(len(parts)) as pool:
-                list(pool.map(run, self._data, parts))
+            list(self._workers.map(run, self._data, parts))
         return result
 
     def slice(self, component: mujoco.mjtState) -> slice:
@@ -133,9 +141,21 @@ class Rollout:
     def close(self) -> None:
         """End the threads."""
         self._pool.close()
+        self._workers.shutdown()
 
     def _model_of(self, row: int) -> mujoco.MjModel:
         return self.model if isinstance(self.model, mujoco.MjModel) else self.model[row]
+
+    def _harmless(
+        self, physics: FloatArray, controls: FloatArray, finite: NDArray[np.bool_]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return states and controls with something finite to step through where there is nothing.
+
+        MuJoCo would do the same, by a reset or by zeros, and write a log file about it.
+        """
+        known = np.isfinite(physics).all(axis=1, keepdims=True)
+        physics = np.where(known, physics, self._default)
+        return physics, np.where(finite[..., None], controls, 0.0)
 
     def _part(self, physics: FloatArray, component: mujoco.mjtState) -> FloatArray:
         wanted = [part for bit, part in self._slices.items() if bit & int(component)]
@@ -157,15 +177,9 @@ class Rollout:
         return spec, np.concatenate(columns, axis=2) if len(columns) > 1 else controls
 
 
-def _state_slices(model: mujoco.MjModel) -> dict[int, slice]:
-    """Return where each non-empty component stands in an exact state, in order of its bit."""
-    slices, start = {}, 0
-    for index in range(int(_BIT.mjNSTATE)):
-        bit = 1 << index
-        if not bit & int(EXACT):
-            continue
-        size = mujoco.mj_stateSize(model, bit)
-        if size:
-            slices[bit] = slice(start, start + size)
-        start += size
-    return slices
+def _finite(physics: FloatArray, controls: FloatArray) -> NDArray[np.bool_]:
+    """Return `(M, S)`: whether a state and its controls up to each of `S` steps are all finite."""
+    if np.isfinite(controls).all() and np.isfinite(physics).all():
+        return np.ones(controls.shape[:2], np.bool_)
+    finite = np.isfinite(controls).all(axis=2) & np.isfinite(physics).all(axis=1)[:, None]
+    return np.logical_and.accumulate(finite, axis=1)

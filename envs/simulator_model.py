@@ -14,7 +14,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..world_models.actions import COMMAND
-from ..world_models.base import Observation, State, check_actions, check_observation
+from ..world_models.base import (
+    ROLLOUT,
+    STEP,
+    Observation,
+    State,
+    check_actions,
+    check_observation,
+    check_state,
+)
 from .mujoco_env import FloatArray, MujocoEnv, MujocoSimulation
 from .rollout import Rollout
 
@@ -30,6 +38,7 @@ class SimulatorModel:
     It carries exact physics states (`physics`, float64) and the controller's last `command`, and
     predicts the task state (`state`), the features that the environment's sensors give
     (`keypoints`, `pose`, ...) and, where the reward needs no goal of its own, `reward`.
+    After an action that is not finite, or a divergence of the simulator, everything is NaN.
 
     Args:
         environment: a registered id, or an environment made by `gymnasium.make`.
@@ -108,6 +117,7 @@ class SimulatorModel:
             return self._carried(observed)
         physics = self.simulation.physics(observed)
         if previous is not None and actions is not None:
+            check_actions(actions, self.action_space, dims="BKA", state=previous)
             expected = self._advance(previous, actions)
             positions = self._rollout.slice(mujoco.mjtState.mjSTATE_QPOS)
             expected[:, positions] = physics[:, positions]
@@ -124,12 +134,10 @@ class SimulatorModel:
         keys: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
         """Roll all candidates of all problems out at once, on all cores."""
-        check_actions(actions, self.action_space)
-        batch, candidates, horizon, _ = actions.shape
-        physics = np.repeat(state[PHYSICS].numpy(), candidates, axis=0)
-        commands = self.env.raw_action(
-            actions.detach().double().numpy().reshape(-1, horizon, actions.shape[-1])
-        )
+        check_actions(actions, self.action_space, dims=ROLLOUT, state=state)
+        batch, candidates = actions.shape[:2]
+        physics = np.repeat(self._physics(state), candidates, axis=0)
+        commands = self._commands(actions.flatten(0, 1))
         controls = self.simulation.controls(commands, physics)
         result = self._rollout(physics, controls, self.simulation.substeps)
         predictions = self._predictions(result.sensors, keys)
@@ -140,7 +148,7 @@ class SimulatorModel:
 
     def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
         """Return the exact state one control period later."""
-        check_actions(actions, self.action_space)
+        check_actions(actions, self.action_space, dims=STEP, state=state)
         return self._carried(self._advance(state, actions.unsqueeze(1)))
 
     def close(self) -> None:
@@ -149,9 +157,20 @@ class SimulatorModel:
 
     def _advance(self, state: State, actions: Tensor) -> FloatArray:
         """Return exact states `(B, P)` after `actions` `[B, K, A]`."""
-        physics = state[PHYSICS].numpy()
-        commands = self.env.raw_action(actions.detach().double().numpy())
-        return self._rollout.advance(physics, self.simulation.controls(commands, physics))
+        physics = self._physics(state)
+        controls = self.simulation.controls(self._commands(actions), physics)
+        return self._rollout.advance(physics, controls)
+
+    def _commands(self, actions: Tensor) -> FloatArray:
+        """Return actions `[M, T, A]` as raw commands, NaN where they are not finite."""
+        numbers = actions.detach().double()
+        # Infinity would warn on its way through the controller, which multiplies it by zero.
+        return self.env.raw_action(numbers.where(numbers.isfinite(), torch.nan).numpy())
+
+    def _physics(self, state: State) -> FloatArray:
+        check_state(state, {PHYSICS: (self.simulation.state_size,)}, self)
+        physics: FloatArray = state[PHYSICS].numpy()
+        return physics
 
     def _carried(self, physics: FloatArray) -> State:
         command = self.env.normalised_action(self.simulation.command(physics))
@@ -169,7 +188,8 @@ class SimulatorModel:
         unknown = sorted(wanted - self.predicts)
         if unknown:
             raise KeyError(f"{unknown} cannot be predicted; choose among {sorted(self.predicts)}.")
-        features = self.simulation.features(sensors, self.simulation.feature_names)
+        needed = wanted - {REWARD} | (self.env.reward_reads if REWARD in wanted else frozenset())
+        features = self.simulation.features(sensors, needed)
         if REWARD in wanted:
             features[REWARD] = self.env.reward_of(features)
         return {key: features[key] for key in wanted}

@@ -4,27 +4,61 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
-from dexworld.experiments.command_line import fail, nearest, provenance
+from dexworld.experiments.benchmark_tables import Tables, markdown, table
+from dexworld.experiments.command_line import (
+    USER_ERRORS,
+    fail,
+    log_simulator_warnings,
+    nearest,
+    provenance,
+)
+from dexworld.experiments.results import finite
 
-Row = dict[str, str | int | float]
-Tables = dict[str, list[Row]]
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Tables that are measured together."""
+
+    measure: Callable[[argparse.Namespace], Tables]
+    """Measures them, with the arguments of the command line."""
+    require: Callable[[argparse.Namespace], object] = lambda arguments: None
+    """Raises one of `UNAVAILABLE` if what they need is not there."""
+
+
+def _golden(arguments: argparse.Namespace) -> Path:
+    from dexworld.experiments.benchmark_envs import GOLDEN
+
+    return Path(arguments.golden or GOLDEN)
+
+
+def _require_golden(arguments: argparse.Namespace) -> None:
+    from dexworld.experiments.benchmark_envs import load_golden
+
+    load_golden(_golden(arguments))
 
 
 def _twin(arguments: argparse.Namespace) -> Tables:
-    from dexworld.experiments.benchmark_envs import GOLDEN, twin_error
+    from dexworld.experiments.benchmark_envs import twin_error
 
-    golden = Path(arguments.golden or GOLDEN)
-    if not golden.exists():
-        fail(f"{golden} is not there: give the golden trajectories by --golden, or use a checkout.")
-    return {"error of the twin against pymunk": twin_error(golden)}
+    return {"error of the twin against pymunk": twin_error(_golden(arguments))}
+
+
+def _require_gym_pusht(arguments: argparse.Namespace) -> None:
+    from dexworld.experiments.benchmark_envs import require_gym_pusht
+
+    require_gym_pusht()
 
 
 def _envs(arguments: argparse.Namespace) -> Tables:
@@ -38,54 +72,87 @@ def _envs(arguments: argparse.Namespace) -> Tables:
 
 
 def _planners(arguments: argparse.Namespace) -> Tables:
-    from dexworld.experiments.benchmark_planners import linear_quadratic_table
+    from dexworld.experiments.benchmark_planners import linear_quadratic_tables
     from dexworld.experiments.benchmark_push_t import push_t_planners
 
-    return {
-        "bounded linear-quadratic problem": linear_quadratic_table(seeds=arguments.seeds),
-        "PushT, first plan towards a goal 25 steps ahead": push_t_planners(arguments.problems),
-    }
+    return linear_quadratic_tables(arguments.seeds) | push_t_planners(arguments.problems)
 
 
-TABLES: dict[str, Callable[[argparse.Namespace], Tables]] = {
-    "planners": _planners,
-    "envs": _envs,
-    "twin": _twin,
+BENCHMARKS = {
+    "planners": Benchmark(_planners),
+    "envs": Benchmark(_envs, _require_gym_pusht),
+    "twin": Benchmark(_twin, _require_golden),
 }
+UNAVAILABLE = (ImportError, FileNotFoundError)
+"""What is raised where an optional package or file is missing."""
 
 
-def run(names: Sequence[str], arguments: argparse.Namespace, console: Console) -> Tables:
-    """Measure the named tables, print them, and return them."""
+def run(names: Sequence[str], arguments: argparse.Namespace, console: Console) -> None:
+    """Measure, print and write the named tables, and each of them before the next."""
     tables: Tables = {}
     for name in names:
         with console.status(f"measuring {name}"):
-            measured = TABLES[name](arguments)
+            measured = BENCHMARKS[name].measure(arguments)
         for title, rows in measured.items():
             console.print(table(title, rows))
         tables |= measured
-    return tables
+        if arguments.output:
+            write(arguments.output, tables)
 
 
-def table(title: str, rows: Sequence[Row]) -> Table:
-    """Return a table of rows that share their keys."""
-    drawn = Table(title=title, title_justify="left")
-    for key, value in rows[0].items():
-        drawn.add_column(
-            key.replace("_", " "), justify="left" if isinstance(value, str) else "right"
-        )
-    for row in rows:
-        drawn.add_row(*(_shown(value) for value in row.values()))
-    return drawn
+def write(path: Path, tables: Tables) -> None:
+    """Write the tables and what made them, as Markdown or JSON by the suffix of the file."""
+    record = provenance(seed=0)
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    today = date.today().isoformat()
+    if path.suffix == ".md":
+        commit = record["git_commit"] or "unknown"
+        made = f"`{command}`, {today}, commit {commit}, {record['machine']}."
+        text = markdown(tables, made)
+    else:
+        written = {"command": command, "date": today, "provenance": record, "tables": tables}
+        text = json.dumps(finite(written), indent=2) + "\n"
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
 
 
-def _shown(value: str | float) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+def _available(arguments: argparse.Namespace) -> list[str]:
+    """Return the tables to measure; one that was not asked for by name may be unavailable."""
+    names = []
+    for name in arguments.tables or BENCHMARKS:
+        try:
+            BENCHMARKS[name].require(arguments)
+        except UNAVAILABLE as error:
+            if arguments.tables:
+                raise
+            sys.stderr.write(f"skipping {name}: {error}\n")
+        else:
+            names.append(name)
+    return names
 
 
-def main() -> None:
-    """Run the command line."""
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise `ValueError` or `OSError` for arguments that would fail after minutes of measuring."""
+    for name in arguments.tables:
+        if name not in BENCHMARKS:
+            raise ValueError(f"there is no table {name!r}. {nearest(name, BENCHMARKS)}")
+    if not 0 < arguments.seconds < math.inf:
+        raise ValueError(f"--seconds {arguments.seconds}: measure for a positive time.")
+    for name in ("seeds", "problems"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name} {getattr(arguments, name)}: take at least one.")
+    output = arguments.output
+    if output is None:
+        return
+    if output.suffix not in {".md", ".json"}:
+        raise ValueError(f"--output {output}: end its name in .md (Markdown) or .json.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.is_dir() or not os.access(output.parent, os.W_OK):
+        raise OSError(f"--output {output}: no file can be written there.")
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dexworld-benchmark",
         description="Measure tables; what they compare is measured in one run on this machine.",
@@ -95,22 +162,35 @@ def main() -> None:
         "problem and on PushT.",
     )
     parser.add_argument(
-        "tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all where none is named"
+        "tables",
+        nargs="*",
+        metavar="TABLE",
+        help=f"{', '.join(BENCHMARKS)}; all that can be measured where none is named",
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each speed")
     parser.add_argument("--seeds", type=int, default=10, help="seeds of the search")
     parser.add_argument("--problems", type=int, default=8, help="PushT goals to plan for")
     parser.add_argument("--golden", help="trajectories of the public PushT (.npz)")
-    parser.add_argument("--output", help="write the tables to this JSON file too")
-    arguments = parser.parse_args()
-    unknown = [name for name in arguments.tables if name not in TABLES]
-    if unknown:
-        fail(f"there is no table {unknown[0]!r}. {nearest(unknown[0], TABLES)}")
+    parser.add_argument(
+        "--output", type=Path, help="write the tables to this file too: .md (Markdown) or .json"
+    )
+    return parser
+
+
+def main() -> None:
+    """Run the command line."""
+    arguments = _parser().parse_args()
     torch.set_num_threads(1)
-    tables = run(arguments.tables or list(TABLES), arguments, Console(file=sys.stdout))
-    if arguments.output:
-        record = {"tables": tables, "provenance": provenance(seed=0)}
-        Path(arguments.output).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    log_simulator_warnings()
+    try:
+        _check(arguments)
+        run(_available(arguments), arguments, Console(file=sys.stdout))
+    except KeyboardInterrupt:
+        kept = f"; the finished tables are in {arguments.output}" if arguments.output else ""
+        sys.stderr.write(f"\ninterrupted{kept}.\n")
+        raise SystemExit(130) from None
+    except (*USER_ERRORS, ImportError) as error:
+        fail(error)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from numpy.typing import NDArray
 import dexworld.envs  # noqa: F401 - registers the ids
 from dexworld.envs.push_t.geometry import OUTLINE, WALL_FAR, WALL_NEAR, placed
 from dexworld.envs.push_t.twin import PushTTwin
-
-Row = dict[str, str | int | float]
+from dexworld.experiments.benchmark_tables import Row
 
 GOLDEN = Path(__file__).parent.parent / "tests" / "data" / "push_t_golden.npz"
 """200 episodes of the public gym-pusht: states `(200, 41, 10)`, actions `(200, 40, 2)`."""
@@ -27,9 +27,11 @@ def twin_error(golden: Path = GOLDEN) -> list[Row]:
 
     `wall` are the episodes in which the block touches a wall (comes within 1 px) in those steps:
     what the pusher crushes there moves chaotically. Distances in pixels, angles in degrees.
+
+    Raises:
+        FileNotFoundError, ValueError: `golden` is not there, or does not hold trajectories.
     """
-    with np.load(golden, allow_pickle=False) as data:
-        states, actions = data["states"], data["actions"]
+    states, actions = load_golden(golden)
     errors = np.array([_errors(s, a) for s, a in zip(states, actions, strict=True)])
     wall = np.array([_meets_wall(episode[: max(STEPS) + 1]) for episode in states])
     rows: list[Row] = []
@@ -43,17 +45,39 @@ def twin_error(golden: Path = GOLDEN) -> list[Row]:
     return rows
 
 
+def load_golden(golden: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the states and the actions of the golden trajectories.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it does not hold them.
+    """
+    if not golden.exists():
+        raise FileNotFoundError(
+            f"{golden} is not there: give the golden trajectories by --golden, or use a checkout."
+        )
+    try:
+        with golden.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            return data["states"], data["actions"]
+    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{golden} does not hold golden trajectories: {error}") from error
+
+
+def require_gym_pusht() -> None:
+    """Raise `ImportError` with what to install if the public environment is missing."""
+    try:
+        import gym_pusht  # noqa: F401 - registers the public environment
+    except ImportError as error:
+        raise ImportError('the comparison needs gym-pusht: pip install "dexworld[dev]".') from error
+
+
 def push_t_speed(seconds: float = 2.0, rounds: int = 3) -> list[Row]:
     """Time `env.step` of PushT and of gym-pusht, one core each, in turns; the best round counts.
 
     Both take the same random targets through `gym.make`'s wrappers; episodes that end are reset
     within the time. `seconds` is per environment, observation and round.
     """
-    try:
-        import gym_pusht  # noqa: F401 - registers the public environment
-    except ImportError as error:
-        raise ImportError('the comparison needs gym-pusht: pip install "dexworld[dev]".') from error
-
+    require_gym_pusht()
     makers: dict[str, dict[str, Callable[[], gym.Env[Any, Any]]]] = {
         "steps": {
             "dexworld": lambda: gym.make("dexworld/PushT-v0", action="pixels"),

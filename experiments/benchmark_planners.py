@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
+from dexworld.experiments.benchmark_baseline import UnboundedCEM
+from dexworld.experiments.benchmark_tables import Row, Tables
 from dexworld.planners import CEM, ICEM, MPPI, CEMGradient, GradientPlanner, RandomShooting
-from dexworld.planners.base import Clock, Objective, Plan, Planner, Search, WarmStart
-from dexworld.planners.candidates import Candidates
-from dexworld.planners.elites import best
+from dexworld.planners.base import Objective, Planner
 from dexworld.planners.linear_quadratic import bounded_problem
-from dexworld.planners.noise import Streams
 from dexworld.world_models.base import State, WorldModel
-
-Row = dict[str, str | int | float]
-"""One line of a table, by column."""
 
 TUNING_SEEDS = tuple(range(101, 109))
 """Seeds of the problems and searches on which the settings below were chosen; never reported."""
 REPORTED_SEEDS = tuple(range(1, 11))
 """Seeds of the problems and searches that are reported."""
 BASELINE = "unbounded CEM"
+EVALUATIONS = (300, 900, 2700, 9000)
+SECONDS = (0.02, 0.05, 0.1, 0.2)
+"""Budgets at which the planners are compared on the linear-quadratic problem."""
 
 
 @runtime_checkable
@@ -55,65 +50,6 @@ class Problem(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class UnboundedCEM:
-    """The baseline: CEM that samples beyond the bounds and returns its elite mean, clipped.
-
-    This is what many public implementations do. The plan that is returned was never evaluated.
-    """
-
-    horizon: int = 5
-    samples: int = 300
-    iterations: int = 30
-    elites: int = 30
-
-    def plan(
-        self,
-        model: WorldModel,
-        objective: Objective,
-        state: State,
-        goal: State,
-        *,
-        horizon: int | None = None,
-        warm_start: WarmStart | None = None,
-        seeds: Int[Tensor, " batch"] | None = None,
-        budget_s: float | None = None,
-        clock: Clock = time.perf_counter,
-    ) -> Plan:
-        """Search without looking at the bounds; neither warm starts nor budgets are supported."""
-        if warm_start is not None or budget_s is not None:
-            raise ValueError("the baseline takes no warm start and no budget.")
-        horizon = self.horizon if horizon is None else horizon
-        began = clock()
-        searched = Candidates(model, objective, state, goal, horizon=horizon)
-        returned = Candidates(model, objective, state, goal, horizon=horizon)
-        if seeds is None:
-            seeds = torch.arange(searched.batch)
-        streams = Streams(seeds, device=model.device, dtype=searched.low.dtype)
-        shape = (horizon, searched.low.shape[0])
-        mean = searched.centre.expand(searched.batch, *shape)
-        std = searched.half_range.expand(searched.batch, *shape)
-        costs, evaluations_at, seconds_at = [], [], []
-        for _ in range(self.iterations):
-            noise = streams.normal(self.samples, *shape)
-            actions = mean.unsqueeze(1) + std.unsqueeze(1) * noise
-            elites, _ = best(actions, searched.evaluate(actions), self.elites)
-            mean, std = elites.mean(dim=1), elites.std(dim=1)
-            seconds_at.append(clock() - began)
-            evaluations_at.append(searched.evaluations)
-            costs.append(returned.evaluate(returned.clip(mean.unsqueeze(1)))[:, 0])
-        plan = returned.clip(mean)
-        search = Search(
-            best_cost=torch.stack(costs),
-            evaluations=searched.evaluations,
-            non_finite=searched.non_finite,
-            seconds=seconds_at[-1],
-            evaluations_at=tuple(evaluations_at),
-            seconds_at=tuple(seconds_at),
-        )
-        return Plan(plan, costs[-1], returned.predictions(plan), std, search)
-
-
 def linear_quadratic_planners() -> list[tuple[str, Planner]]:
     """Return the planners of the bounded linear-quadratic benchmark, the baseline first.
 
@@ -138,7 +74,7 @@ def linear_quadratic_planners() -> list[tuple[str, Planner]]:
         ("MPPI", MPPI(horizon=5, samples=300, iterations=30)),
         ("gradient", GradientPlanner(horizon=5, iterations=150, restarts=8)),
         ("CEM + gradient", CEMGradient(horizon=5, samples=100, iterations=30)),
-        ("random shooting", RandomShooting(horizon=5, samples=9000)),
+        ("random shooting", RandomShooting(horizon=5, samples=300, iterations=30)),
     ]
 
 
@@ -153,19 +89,27 @@ def linear_quadratic_rows(
 
 
 def progress_rows(
-    planners: Iterable[tuple[str, Planner]], problem: Problem, seed: int
+    planners: Iterable[tuple[str, Planner]],
+    problem: Problem,
+    seed: int,
+    budget_s: float | None = None,
 ) -> list[Row]:
     """Return how far each planner is after each iteration.
 
     Columns: `planner`, `seed`, `iteration`, `evaluations` (per problem), `seconds` (for all
-    problems together), `cost` (mean over problems of the best plan so far).
+    problems together, at most `budget_s`), `cost` (mean over problems of the best plan so far).
     """
     batch = next(iter(problem.state.values())).shape[0]
     seeds = 1000 * seed + torch.arange(batch)
     rows: list[Row] = []
     for name, planner in planners:
         search = planner.plan(
-            problem.model, problem.objective, problem.state, problem.goal, seeds=seeds
+            problem.model,
+            problem.objective,
+            problem.state,
+            problem.goal,
+            seeds=seeds,
+            budget_s=budget_s,
         ).search
         rows += [
             {
@@ -179,6 +123,24 @@ def progress_rows(
             for iteration, cost in enumerate(search.best_cost.mean(dim=1))
         ]
     return rows
+
+
+def budget_columns(
+    progress: Sequence[Row], planner: str, column: str, budgets: Sequence[float], unit: str = ""
+) -> Row:
+    """Return a planner's cost within each budget of a column, averaged over seeds.
+
+    The cost within a budget is that of the last iteration whose `column` is at most the budget: a
+    search that ends earlier keeps its final cost. NaN: no iteration of some seed has ended by then.
+    """
+    rows = [row for row in progress if row["planner"] == planner]
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    columns: Row = {}
+    for budget in budgets:
+        within = {row["seed"]: float(row["cost"]) for row in rows if float(row[column]) <= budget}
+        costs = [within.get(seed, math.nan) for seed in seeds]
+        columns[f"after_{budget:g}{unit}"] = sum(costs) / len(costs)
+    return columns
 
 
 def final_rows(progress: Sequence[Row]) -> list[Row]:
@@ -234,11 +196,12 @@ def evaluations_to_reach(mean_progress: Sequence[Row], planner: str, cost: float
     return None
 
 
-def linear_quadratic_table(seeds: int = len(REPORTED_SEEDS)) -> list[Row]:
-    """Return the table of the bounded linear-quadratic problem over the first seeds.
+def linear_quadratic_tables(seeds: int = len(REPORTED_SEEDS)) -> Tables:
+    """Return the tables of the bounded linear-quadratic problem over the first seeds.
 
-    The last two columns are the cost relative to the baseline's, and the share of CEM's
-    evaluations after which a planner has CEM's final cost (NaN: it never has).
+    The last two columns of the first table are the cost relative to the baseline's, and the share
+    of CEM's evaluations after which a planner has CEM's final cost (NaN: it never has). The second
+    holds the costs within budgets of evaluations and of time, for the 8 problems at once.
     """
     if seeds < 1:
         raise ValueError(f"seeds={seeds}: the table needs at least one seed.")
@@ -246,15 +209,18 @@ def linear_quadratic_table(seeds: int = len(REPORTED_SEEDS)) -> list[Row]:
     mean_progress = mean_progress_rows(progress)
     ends = {str(row["planner"]): row for row in final_rows(progress)}
     baseline, cem = ends[BASELINE], ends["CEM"]
-    rows: list[Row] = []
+    final: list[Row] = []
+    budgets: list[Row] = []
     for name, row in ends.items():
         reached = evaluations_to_reach(mean_progress, name, float(cem["cost"]))
         share = math.nan if reached is None else reached / float(cem["evaluations"])
-        rows.append(
-            {
-                **row,
-                "cost_of_baseline": float(row["cost"]) / float(baseline["cost"]),
-                "evaluations_of_cem": share,
-            }
-        )
-    return rows
+        relative = float(row["cost"]) / float(baseline["cost"])
+        final.append({**row, "cost_of_baseline": relative, "evaluations_of_cem": share})
+        by_evaluations = budget_columns(progress, name, "evaluations", EVALUATIONS)
+        by_time = budget_columns(progress, name, "seconds", SECONDS, " s")
+        budgets.append({"planner": name, **by_evaluations, **by_time})
+    title = "bounded linear-quadratic problem"
+    return {
+        f"{title}: final cost": final,
+        f"{title}: cost after so many evaluations, and so much time for all problems": budgets,
+    }

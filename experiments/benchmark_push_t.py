@@ -1,75 +1,106 @@
-"""How far each planner comes on PushT, with the simulator as the model and equal evaluations."""
+"""How far planners come on PushT, with the simulator as the model: the goal task as it ships."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
+from dexworld.experiments.benchmark_planners import budget_columns, final_rows, progress_rows
+from dexworld.experiments.benchmark_tables import Tables
+from dexworld.experiments.command_line import compose_config
 from dexworld.experiments.config import (
-    AgentConfig,
-    EnvConfig,
-    ModelConfig,
     PlanConfig,
-    make_action_map,
     make_env,
     make_model,
+    make_planning_agent,
+    register_schemas,
 )
 from dexworld.experiments.statistics import episode_seeds
-from dexworld.planners.base import Planner
+from dexworld.planners.base import Objective
 from dexworld.planners.cem import CEM
 from dexworld.planners.icem import ICEM
 from dexworld.planners.mppi import MPPI
-from dexworld.planners.objectives import KeypointDistance
+from dexworld.planners.search import SearchPlanner
 from dexworld.planners.shooting import RandomShooting
-from dexworld.world_models.base import Mapped
+from dexworld.world_models.base import GOAL_PREFIX, State, WorldModel
 
-Row = dict[str, str | int | float]
-
-HORIZON, SAMPLES, ITERATIONS, ELITES = 6, 64, 8, 8
-PLANNERS: Mapping[str, Planner] = {
-    "random shooting": RandomShooting(HORIZON, samples=SAMPLES, iterations=ITERATIONS),
-    "CEM": CEM(HORIZON, samples=SAMPLES, iterations=ITERATIONS, elites=ELITES),
-    "iCEM": ICEM(HORIZON, samples=SAMPLES, iterations=ITERATIONS, elites=ELITES),
-    "MPPI": MPPI(HORIZON, samples=SAMPLES, iterations=ITERATIONS),
+TASK = "push_t_goal_simulator"
+"""The preset whose environment, decisions and objective are planned with."""
+HORIZON = 10
+EVALUATIONS = (64, 128, 256, 512)
+SECONDS = (0.1, 0.2, 0.4, 0.8)
+"""Budgets of a problem at which the planners are compared; all of them make all evaluations."""
+PLANNERS: Mapping[str, SearchPlanner] = {
+    "random shooting": RandomShooting(HORIZON, samples=64, iterations=8),
+    "CEM": CEM(HORIZON, samples=64, iterations=8, elites=8),
+    # 64, 58, 52, ... candidates: 512 in 14 iterations.
+    "iCEM": ICEM(HORIZON, samples=64, iterations=14, elites=8, decay=1.1),
+    "MPPI": MPPI(HORIZON, samples=64, iterations=8),
 }
 """The planners that need no gradient: the simulator has none."""
+ENDLESS = 10_000
+"""Iterations of a search that only its time ends."""
 
 
-def push_t_planners(problems: int = 8, seed: int = 0) -> list[Row]:
+@dataclass(frozen=True)
+class FirstPlans:
+    """The first plan of each episode: from its start towards its goal."""
+
+    model: WorldModel
+    objective: Objective
+    state: State
+    goal: State
+
+
+def push_t_planners(problems: int = 8, seed: int = 0) -> Tables:
     """Plan once from the start of each goal task; costs in px, mean over the problems.
 
-    The cost is the mean distance of the T's keypoints at the end and along the plan, and a
-    quarter of the pusher's. Rows give the best cost after so many rolled-out candidates.
+    The cost is that of the preset, mostly the distance of the T's keypoints from their goal. All
+    problems are searched at once; the time of a problem is its share of the time of all.
     """
-    config = PlanConfig(
-        env=EnvConfig(id="dexworld/PushTGoal-v0", episode_steps=50),
-        model=ModelConfig(),
-        agent=AgentConfig(increment=0.48828125),
-    )
-    model = make_model(config)
-    mapped = Mapped(model, make_action_map(config.agent, model.action_space))
-    env = make_env(config, mapped.observes)()
-    resets = [env.reset(seed=s)[0] for s in episode_seeds(seed, "tune", problems)]
-    state = mapped.encode({"physics": np.stack([o["physics"] for o in resets])})
-    goal = mapped.encode({"physics": np.stack([o["goal_physics"] for o in resets])})
-    env.close()
-    objective = KeypointDistance(running=1.0) + KeypointDistance("agent", 0.25, running=1.0)
-    rows = []
-    for name, planner in PLANNERS.items():
-        plan = planner.plan(
-            mapped, objective, state, goal, seeds=torch.arange(problems, dtype=torch.int64)
-        )
-        costs = plan.search.best_cost.mean(dim=1)
-        row: Row = {"planner": name}
-        for evaluations, cost in zip(plan.search.evaluations_at, costs.tolist(), strict=True):
-            row[f"after_{SAMPLES * round(evaluations / SAMPLES)}"] = cost
-        rows.append(
+    task = first_plans(problems, seed)
+    by_evaluations = progress_rows(PLANNERS.items(), task, seed)
+    endless = [(name, replace(planner, iterations=ENDLESS)) for name, planner in PLANNERS.items()]
+    by_time = progress_rows(endless, task, seed, budget_s=problems * SECONDS[-1])
+    by_time = [{**row, "seconds": float(row["seconds"]) / problems} for row in by_time]
+    ends = {end["planner"]: end for end in final_rows(by_evaluations)}
+    ends_of_time = {end["planner"]: end for end in final_rows(by_time)}
+    title = "PushT, first plan towards a goal 25 steps ahead"
+    return {
+        f"{title}: cost [px] after so many evaluations": [
             {
-                **row,
-                "evaluations": plan.search.evaluations,
-                "s_per_plan": plan.search.seconds / problems,
+                "planner": name,
+                **budget_columns(by_evaluations, name, "evaluations", EVALUATIONS),
+                "evaluations": ends[name]["evaluations"],
+                "s_per_plan": float(ends[name]["seconds"]) / problems,
             }
-        )
-    return rows
+            for name in PLANNERS
+        ],
+        f"{title}: cost [px] after so much time for each problem": [
+            {
+                "planner": name,
+                **budget_columns(by_time, name, "seconds", SECONDS, " s"),
+                "evaluations": ends_of_time[name]["evaluations"],
+            }
+            for name in PLANNERS
+        ],
+    }
+
+
+def first_plans(problems: int, seed: int) -> FirstPlans:
+    """Return the planning problems of the first episodes that are reported."""
+    register_schemas()
+    config: PlanConfig = compose_config("plan", [f"experiment={TASK}"])
+    agent = make_planning_agent(config, make_model(config))
+    env = make_env(config, agent.observes)()
+    resets = [env.reset(seed=each)[0] for each in episode_seeds(seed, "evaluate", problems)]
+    env.close()
+
+    def encoded(prefix: str) -> State:
+        keys = agent.model.observes
+        seen = {key: np.stack([reset[prefix + key] for reset in resets]) for key in keys}
+        return agent.model.encode(seen)
+
+    return FirstPlans(agent.model, agent.objective, encoded(""), encoded(GOAL_PREFIX))

@@ -11,8 +11,7 @@ import numpy as np
 from dexworld.envs.mujoco_env import FloatArray, MujocoSimulation
 from dexworld.envs.push_t.twin import PushTTwin
 from dexworld.envs.rollout import Rollout
-
-Row = dict[str, str | int | float]
+from dexworld.experiments.benchmark_tables import Row
 
 
 def rollout_speed(candidates: int = 200, horizon: int = 25, rounds: int = 3) -> list[Row]:

@@ -24,10 +24,13 @@ class Calibration:
     Args:
         objective: the cost.
         execute: decisions carried out of every plan.
+        judged: whether beliefs tell what the objective reads. A reward is of a step and not of a
+            moment: a belief may hold none, and then there are no pairs.
     """
 
-    def __init__(self, objective: Objective, execute: int) -> None:
+    def __init__(self, objective: Objective, execute: int, judged: bool = True) -> None:
         self.objective = objective
+        self.judged = judged
         self.execute = execute
         self.pairs: dict[int, list[tuple[float, float]]] = {}
         """For each episode seed, predicted and real cost; a pair for every plan but the first."""
@@ -43,7 +46,7 @@ class Calibration:
     def planned(self, seed: int, belief: State, goal: State, plan: Plan, row: int) -> None:
         """Compare with the last plan's prediction for now."""
         self.searches[seed].append(plan.search.best_cost[:, row].tolist())
-        if seed in self._predicted:
+        if self.judged and seed in self._predicted:
             predicted, action = self._predicted[seed]
             now = {key: belief[key][:, None, None] for key in self.objective.reads if key in belief}
             if len(now) == len(self.objective.reads):

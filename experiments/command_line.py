@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import hashlib
 import importlib.metadata
 import inspect
+import logging
 import os
 import platform
 import re
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import gymnasium as gym
+import mujoco
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,11 +32,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 CONF = str(PACKAGE / "experiments" / "conf")
 PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "hydra-core", "pymunk", "dexworld")
 
-
 USER_ERRORS = (ValueError, KeyError, TypeError, OSError, gym.error.Error, OmegaConfBaseException)
 """What a wrong argument raises; a command line prints its message, not its traceback."""
 
-_GROUPS = ("experiment", "env", "planner", "objective", "agent")
+_GROUPS = ("experiment", "env", "model", "planner", "objective", "agent")
 _TAKES_A_VALUE = {"--cfg", "-c", "--package", "-p", "--info", "-i"}
 _LEFT_TO_HYDRA = {"--multirun", "-m", "--config-dir", "-cd", "--config-name", "-cn"}
 _LEFT_TO_HYDRA |= {"--config-path", "-cp", "--experimental-rerun"}
@@ -49,12 +51,17 @@ def check_overrides(config_name: str, arguments: Sequence[str]) -> None:
         if not argument.startswith("-") and before not in _TAKES_A_VALUE
     ]
     try:
-        OmegaConf.to_object(_compose(config_name, overrides))
+        compose_config(config_name, overrides)
     except OverrideParseException as error:
         fail(f"{error.override!r} cannot be read: give settings as key=value.")
     # OmegaConf asserts or stumbles where a setting lies below one that is null.
     except (AssertionError, AttributeError, HydraException, *USER_ERRORS) as error:
         fail(_explain(error, config_name, overrides))
+
+
+def compose_config(config_name: str, overrides: Sequence[str]) -> Any:
+    """Return the configuration that the overrides describe, as the objects of its schemas."""
+    return OmegaConf.to_object(_compose(config_name, overrides))
 
 
 def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
@@ -148,37 +155,65 @@ def fail(problem: Exception | str) -> NoReturn:
     raise SystemExit(2)
 
 
+def log_simulator_warnings() -> None:
+    """Send MuJoCo's warnings to `logging`, each once, instead of MUJOCO_LOG.TXT in the folder.
+
+    A search tries thousands of candidates, and each that makes the simulation unstable warns.
+    """
+    said = set()
+
+    def warn(text: str) -> None:
+        kind, _, _ = text.partition(" Time = ")
+        if kind not in said:
+            said.add(kind)
+            logging.getLogger("mujoco").warning("MuJoCo: %s (said once)", kind)
+
+    mujoco.set_mju_user_warning(warn)
+
+
 def provenance(seed: int) -> dict[str, Any]:
     """Return what a result depends on beside its configuration."""
     return {
         "seed": seed,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
         "git_commit": _git_commit(),
         "code_fingerprint": code_fingerprint(),
     }
 
 
-def code_fingerprint() -> str:
-    """Return a digest of the package's sources: the same digest, the same behaviour."""
-    digest = hashlib.sha256()
-    for folder in ("agents", "assets", "envs", "experiments", "planners", "world_models"):
-        for path in sorted((PACKAGE / folder).rglob("*")):
-            if path.suffix in {".py", ".xml"}:
-                digest.update(path.relative_to(PACKAGE).as_posix().encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _version(name: str) -> str | None:
+def version(name: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
+@functools.cache
+def code_fingerprint() -> str:
+    """Return the digest of the package as it is when this is first called.
+
+    Later edits do not change what this process runs, and must not be taken for it.
+    """
+    return fingerprint(PACKAGE)
+
+
+def fingerprint(package: Path) -> str:
+    """Return a digest of a package's sources: the same digest, the same behaviour."""
+    digest = hashlib.sha256()
+    for folder in ("agents", "assets", "envs", "experiments", "planners", "world_models"):
+        for path in sorted((package / folder).rglob("*")):
+            if path.suffix in {".py", ".xml"}:
+                digest.update(path.relative_to(package).as_posix().encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _git_commit() -> str | None:
+    if not (PACKAGE / ".git").exists():
+        return None  # installed into somebody else's repository, perhaps
     try:
         command = ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty", "--abbrev=12"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,32 +1,26 @@
-"""The schemas of the command lines, and how a configuration becomes objects.
-
-The schemas of planners and objective terms are made from the dataclasses that plan and cost, so a
-setting has one name, one type, one default and one place.
-"""
+"""The schemas of the command lines, and how a configuration becomes objects."""
 
 from __future__ import annotations
 
 import functools
-import importlib
-import inspect
 import operator
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any, get_type_hints
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Any
 
-import gymnasium as gym
-from gymnasium.envs.registration import load_env_creator
 from gymnasium.spaces import Box
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from dexworld.agents.base import Agent, NoOpAgent, RandomAgent
+from dexworld.agents.base import Agent, NoOpAgent, RandomAgent, ReplayAgent
 from dexworld.agents.planning import PlanningAgent
-from dexworld.envs.goal_observation import GoalObservation
-from dexworld.envs.hold_action import HoldAction
+from dexworld.agents.policy import PolicyAgent, load_policy
+from dexworld.envs.gymnasium_model import PHYSICS, REWARD, GymnasiumModel
 from dexworld.envs.simulator_model import SimulatorModel
-from dexworld.experiments.command_line import nearest
+from dexworld.experiments.environments import check_arguments, environment
 from dexworld.experiments.evaluation import EnvMaker
+from dexworld.experiments.recordings import recorded_actions
+from dexworld.experiments.schema import build, schema
 from dexworld.planners.base import Objective
 from dexworld.planners.cem import CEM
 from dexworld.planners.cem_gradient import CEMGradient
@@ -63,39 +57,21 @@ TERMS: dict[str, type[Any]] = {
     "reward": NegativeReward,
 }
 """Slots of the objective: each may hold one term."""
-
-
-@functools.cache
-def schema(built: type[Any]) -> type[Any]:
-    """Return a dataclass with the settings of `built`; Hydra cannot write into a frozen one."""
-    types = get_type_hints(built)
-    settings = [
-        (part.name, types[part.name], field(default=part.default)) for part in fields(built)
-    ]
-    made = make_dataclass(built.__name__, settings)
-    made.builds = built  # type: ignore[attr-defined]
-    return made
-
-
-def build(settings: Any) -> Any:
-    """Return what a schema describes; raise `ValueError` for settings that cannot be."""
-    return type(settings).builds(**vars(settings))
+KEYS = {"agent": "agent"}
+"""Predictions that the terms of slots read, where it is not what the term reads by default."""
+FROM_FILES = {"replay": "a recorded episode or a folder of them", "sb3": "a saved policy"}
+KINDS = ("planning", "noop", "random", *FROM_FILES)
+"""Kinds of agents; some act from files."""
 
 
 ObjectiveConfig = make_dataclass(
     "ObjectiveConfig",
-    [(name, schema(term) | None, field(default=None)) for name, term in TERMS.items()],  # type: ignore[arg-type]
+    [
+        (name, schema(term, KEYS.get(name)) | None, field(default=None))
+        for name, term in TERMS.items()
+    ],
 )
 """The terms of the objective by slot; those that are not null add up."""
-
-
-EVALUATED: dict[str, Any] = {
-    "terminate_on_success": False,
-    "render_mode": "rgb_array",
-    "render_size": 320,
-}
-"""How environments are evaluated, where their own arguments do not say otherwise: episodes last to
-the end of the budget, so that success at any time and at the end can both be told."""
 
 
 @dataclass
@@ -111,8 +87,11 @@ class EnvConfig:
 
 @dataclass
 class ModelConfig:
-    """The dynamics to plan in: here, a simulator."""
+    """The dynamics to plan in."""
 
+    kind: str = "simulator"
+    """`simulator`: MuJoCo, rolled out on all cores; `gymnasium`: any environment with get_state and
+    set_state, stepped in Python."""
     source: str = "physics"
     """What the model's state is built from: the exact `physics`, or the task `state`."""
     env: str | None = None
@@ -125,9 +104,17 @@ class ModelConfig:
 
 @dataclass
 class AgentConfig:
-    """How an agent acts. `kind` is one of planning, random, noop."""
+    """Who acts, and how."""
 
     kind: str = "planning"
+    """planning; the floors noop and random; replay (recordings); sb3 (a trained policy)."""
+    path: str | None = None
+    """What replay repeats (a folder of dexworld-teleoperate) or sb3 loads (a zip, which can run any
+    code when it is loaded: only open files you trust)."""
+    algorithm: str = "PPO"
+    """Class of stable-baselines3 that saved the policy."""
+    observes: list[str] = field(default_factory=list)
+    """Observation keys that the policy is given; its own, or the environment's, where empty."""
     execute: int = 1
     """Decisions carried out before planning again."""
     steps_per_decision: int = 5
@@ -184,7 +171,7 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="plan_schema", node=PlanConfig)
     for name, planner in PLANNERS.items():
-        store.store(group="planner", name=name, node=schema(planner))  # type: ignore[arg-type]
+        store.store(group="planner", name=name, node=schema(planner))
 
 
 def make_objective(config: Any) -> Objective:
@@ -205,49 +192,43 @@ def make_action_map(config: AgentConfig, action_space: Box) -> ActionMap:
 
 
 def make_model(config: PlanConfig) -> WorldModel:
-    """Return the model to plan in."""
+    """Return the model to plan in; raise `ValueError` for one that cannot be."""
     model = config.model
     env_id, arguments = model.env or config.env.id, {**config.env.kwargs, **model.kwargs}
     check_arguments(env_id, arguments)
-    return SimulatorModel(env_id, model.source, model.threads, **arguments)
+    if model.kind == "simulator":
+        return SimulatorModel(env_id, model.source, model.threads, **arguments)
+    if model.kind != "gymnasium":
+        raise ValueError(f"model.kind={model.kind!r}: choose simulator or gymnasium.")
+    if model.source != PHYSICS:
+        raise ValueError(
+            f"model.source={model.source!r} is for simulators; model.kind=gymnasium restores the "
+            "environment's exact state, model.source=physics."
+        )
+    compared = make_objective(config.objective).reads - {REWARD}
+    make = environment(env_id, arguments, config.env.episode_steps, compared)
+    return GymnasiumModel(make, compared)
 
 
 def make_env(config: PlanConfig, observes: frozenset[str]) -> EnvMaker:
     """Return a maker of the task's environment, observed as an agent needs it."""
-    check_arguments(config.env.id, config.env.kwargs)
-    given = sorted(
-        key for key in observes if not key.startswith("goal_") and key != "hold_action"
-    ) or ["state"]
-
-    def make() -> gym.Env[Any, Any]:
-        env = gym.make(
-            config.env.id,
-            observation=given,
-            max_episode_steps=config.env.episode_steps,
-            **{**EVALUATED, **config.env.kwargs},
-        )
-        return HoldAction(GoalObservation(env))
-
-    return make
-
-
-def check_arguments(env_id: str, arguments: Iterable[str]) -> None:
-    """Raise `ValueError` for an argument that the environment does not take."""
-    module, _, _ = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    entry_point = gym.spec(env_id.removeprefix(f"{module}:")).entry_point
-    made = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    known = inspect.signature(made).parameters if made else {}
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        return
-    for name in arguments:
-        if name not in known:
-            raise ValueError(f"{env_id} takes no argument {name!r}. {nearest(name, known)}")
+    env = config.env
+    return environment(env.id, env.kwargs, env.episode_steps, observes)
 
 
 def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:
-    """Return the agent that plans."""
+    """Return the agent that plans.
+
+    Raises:
+        ValueError: a term would compare decisions that are increments with an absolute command.
+    """
+    smoothness = config.objective.smoothness  # type: ignore[attr-defined]
+    if config.agent.increment is not None and smoothness is not None and smoothness.from_command:
+        raise ValueError(
+            "with agent.increment, decisions are changes of the command, and smoothness would "
+            "compare the first one with the command itself: set "
+            "objective.smoothness.from_command=false, or agent.increment=null."
+        )
     return PlanningAgent(
         model,
         build(config.planner),
@@ -260,22 +241,40 @@ def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:
     )
 
 
-def make_floor(kind: str, config: PlanConfig, action_space: Box) -> Agent:
-    """Return an agent that needs no model: `noop` or `random`."""
-    if kind == "noop":
+def make_agent(config: PlanConfig) -> Agent:
+    """Return who acts, of the configured kind.
+
+    Raises:
+        ValueError: an unknown kind, or one without the file that it needs.
+    """
+    agent, env = config.agent, config.env
+    if agent.kind not in KINDS:
+        raise ValueError(f"agent.kind={agent.kind!r}: choose one of {list(KINDS)}.")
+    if agent.kind == "planning":
+        return make_planning_agent(config, make_model(config))
+    if agent.kind == "noop":
         return NoOpAgent()
-    if kind == "random":
-        return RandomAgent(action_space, config.agent.hold, config.seed)
-    raise ValueError(f"agent.kind={kind!r}: choose planning, noop or random.")
+    if agent.kind in FROM_FILES and agent.path is None:
+        raise ValueError(f"agent.kind={agent.kind} needs agent.path, {FROM_FILES[agent.kind]}.")
+    if agent.kind == "replay":
+        return ReplayAgent(recorded_actions(Path(str(agent.path)), env.id, env.kwargs))
+    probe = make_env(config, frozenset())()
+    probe.close()
+    if agent.kind == "random":
+        return RandomAgent(probe.action_space, agent.hold, config.seed)
+    policy = load_policy(str(agent.path), agent.algorithm)
+    if policy.action_space != probe.action_space:
+        raise ValueError(
+            f"the policy of {agent.path} acts in {policy.action_space}, "
+            f"{env.id} in {probe.action_space}."
+        )
+    keys = agent.observes
+    if not keys and isinstance(policy.observation_space, Box):
+        keys = list(probe.observation_space.spaces)  # type: ignore[attr-defined]
+    return PolicyAgent(policy, keys)
 
 
 def make_agent_and_env(config: PlanConfig) -> tuple[Agent, EnvMaker]:
     """Return who acts, and a maker of environments observed as the agent needs it."""
-    if config.agent.kind == "planning":
-        model = make_model(config)
-        agent: Agent = make_planning_agent(config, model)
-    else:
-        probe = make_env(config, frozenset())()
-        agent = make_floor(config.agent.kind, config, probe.action_space)  # type: ignore[arg-type]
-        probe.close()
+    agent = make_agent(config)
     return agent, make_env(config, agent.observes)

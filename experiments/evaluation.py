@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
@@ -25,10 +26,10 @@ class EpisodeResult:
     """What came of one episode."""
 
     seed: int
-    success: bool = False
-    """Success at any time within the budget."""
-    success_at_end: bool = False
-    """Success at the last step."""
+    success: bool | None = None
+    """Success at any time within the budget; None where the environment tells of none."""
+    success_at_end: bool | None = None
+    """Success when it was last told of: at the last step."""
     steps_to_success: int | None = None
     steps: int = 0
     episode_return: float = 0.0
@@ -69,7 +70,9 @@ def run_episodes(
     parallel: int = 1,
     observers: Sequence[Observer] = (),
 ) -> Iterator[EpisodeResult]:
-    """Yield the result of every episode; what an episode is depends on its seed alone.
+    """Yield the result of every episode at its end; what it is depends on its seed alone.
+
+    Of episodes that are stepped side by side, the shorter ones come first.
 
     Args:
         agent: who acts.
@@ -99,7 +102,7 @@ def _run_wave(
     envs: list[gym.Env[Any, Any]],
     seeds: list[int],
     observers: Sequence[Observer],
-) -> list[EpisodeResult]:
+) -> Iterator[EpisodeResult]:
     results = [EpisodeResult(seed) for seed in seeds]
     observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)]
     for observer in observers:
@@ -125,20 +128,23 @@ def _run_wave(
         for position in sorted(set(range(len(active))) - set(going)):
             for observer in observers:
                 observer.end(results[active[position]])
+            yield results[active[position]]
         if len(going) < len(active):
             kept = np.asarray(going, np.intp)
             active, state = active[kept], agent.take(state, kept)
             observations = [observations[position] for position in going]
-    return results
 
 
 def _record_step(result: EpisodeResult, reward: float, info: dict[str, Any]) -> None:
     result.steps += 1
     result.episode_return += reward
     result.max_reward = max(result.max_reward, reward)
-    result.success_at_end = bool(info.get("is_success", False))
+    if "is_success" not in info:
+        return
+    result.success_at_end = bool(info["is_success"])
     if result.success_at_end and not result.success:
-        result.success, result.steps_to_success = True, result.steps
+        result.steps_to_success = result.steps
+    result.success = result.success or result.success_at_end
 
 
 def _record_plans(
@@ -163,7 +169,9 @@ def _record_plans(
 
 
 def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
-    """Return the figures of a table row.
+    """Return the figures of a table row, the same in whatever order the episodes ended.
+
+    An environment that tells of no success has a success rate of zero.
 
     Raises:
         ValueError: there are no results.
@@ -171,8 +179,8 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     if not results:
         raise ValueError("there are no episodes to summarise.")
     episodes = len(results)
-    successes = sum(result.success for result in results)
-    at_end = sum(result.success_at_end for result in results)
+    successes = sum(bool(result.success) for result in results)
+    at_end = sum(bool(result.success_at_end) for result in results)
     reached = [r.steps_to_success for r in results if r.steps_to_success is not None]
     return {
         "episodes": episodes,
@@ -180,9 +188,9 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "success_interval": list(wilson_interval(successes, episodes)),
         "success_rate_at_end": at_end / episodes,
         "success_interval_at_end": list(wilson_interval(at_end, episodes)),
-        "mean_steps_to_success": float(np.mean(reached)) if reached else None,
-        "mean_max_reward": float(np.mean([r.max_reward for r in results])),
-        "mean_return": float(np.mean([r.episode_return for r in results])),
+        "mean_steps_to_success": fmean(reached) if reached else None,
+        "mean_max_reward": fmean(r.max_reward for r in results),
+        "mean_return": fmean(r.episode_return for r in results),
         "plan_latency_s": percentiles([s for r in results for s in r.plan_seconds]),
         "plans": sum(len(r.plan_seconds) for r in results),
         "model_evaluations": sum(r.model_evaluations for r in results),

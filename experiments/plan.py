@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
-from dexworld.agents.base import Agent
 from dexworld.agents.planning import PlanningAgent
+from dexworld.envs.gymnasium_model import REWARD
 from dexworld.experiments import config as wiring
 from dexworld.experiments.calibration import Calibration, gap
 from dexworld.experiments.command_line import (
@@ -26,10 +26,12 @@ from dexworld.experiments.command_line import (
     USER_ERRORS,
     check_overrides,
     fail,
+    log_simulator_warnings,
     provenance,
     settings_help,
 )
 from dexworld.experiments.config import PlanConfig, register_schemas
+from dexworld.experiments.environments import FILMED
 from dexworld.experiments.evaluation import (
     EnvMaker,
     EpisodeResult,
@@ -60,13 +62,19 @@ def evaluate(config: PlanConfig, command: str, console: Console | None = None) -
     )
     done = {episode["seed"]: episode for episode in folder.episodes()}
     missing = [seed for seed in seeds if seed not in done]
+    agent.start(missing)  # an agent that cannot act in one of them says so before all of them
 
-    observers: list[Observer] = [
-        Filming(folder.path / "videos", seeds[: config.videos], predicted_motion(agent))
-    ]
+    observers: list[Observer] = []
+    rule, films = _rule_and_films(make_env)
+    if films:
+        films_of = seeds[: config.videos]
+        observers.append(Filming(folder.path / "videos", films_of, predicted_motion(agent)))
+    elif config.videos:
+        console.print(f"{config.env.id} renders no rgb_array: there will be no videos.")
     calibration = None
     if isinstance(agent, PlanningAgent):
-        calibration = Calibration(agent.objective, agent.execute)
+        told = config.model.kind == "simulator" or REWARD not in agent.objective.reads
+        calibration = Calibration(agent.objective, agent.execute, told)
         observers.append(calibration)
     results = run_episodes(agent, make_env, missing, config.parallel, observers)
     with SummaryWriter(str(folder.path / "tensorboard")) as board:
@@ -80,7 +88,10 @@ def evaluate(config: PlanConfig, command: str, console: Console | None = None) -
             _log_episode(board, episode, len(done))
 
     episodes = [done[seed] for seed in seeds]
-    metrics = _metrics(config, agent, make_env, seeds, episodes, console)
+    if rule is None:
+        told = any(episode["success"] is not None for episode in episodes)
+        rule = "info['is_success']" if told else "the environment reports no success"
+    metrics = _metrics(config, rule, seeds, episodes, console)
     folder.write_metrics(metrics)
     folder.write_table(markdown_table(metrics, command))
     write_report(
@@ -95,17 +106,21 @@ def _seeds(config: PlanConfig) -> list[int]:
     return episode_seeds(config.seed, config.stage, config.episodes)
 
 
+def _rule_and_films(make_env: EnvMaker) -> tuple[str | None, bool]:
+    """Return the success rule that the environment names, if any, and whether it can be filmed."""
+    env = make_env()
+    rule, films = getattr(env.unwrapped, "success_rule", None), env.render_mode == FILMED
+    env.close()
+    return rule, films
+
+
 def _metrics(
     config: PlanConfig,
-    agent: Agent,
-    make_env: EnvMaker,
+    rule: str,
     seeds: list[int],
     episodes: list[dict[str, Any]],
     console: Console,
 ) -> dict[str, Any]:
-    env = make_env()
-    rule = getattr(env.unwrapped, "success_rule", "info['is_success']")
-    env.close()
     names = EpisodeResult.__dataclass_fields__
     run = summarise([EpisodeResult(**{n: e[n] for n in names}) for e in episodes])
     return {
@@ -125,15 +140,19 @@ def _metrics(
 
 
 def _agent_name(config: PlanConfig) -> str:
+    if config.agent.kind == "sb3":
+        return f"{config.agent.algorithm} {config.agent.path}"
     if config.agent.kind != "planning":
         return config.agent.kind
     model = config.model
-    return f"{type(config.planner).__name__} in {model.env or config.env.id} ({model.source})"
+    dynamics = model.source if model.kind == "simulator" else model.kind
+    return f"{type(config.planner).__name__} in {model.env or config.env.id} ({dynamics})"
 
 
 def _log_episode(board: SummaryWriter, episode: dict[str, Any], step: int) -> None:
     for key in ("success", "success_at_end", "episode_return", "max_reward", "model_evaluations"):
-        board.add_scalar(f"episode/{key}", float(episode[key]), step)
+        if episode[key] is not None:
+            board.add_scalar(f"episode/{key}", float(episode[key]), step)
     if episode["plan_seconds"]:
         board.add_scalar(
             "plan/seconds", sum(episode["plan_seconds"]) / len(episode["plan_seconds"]), step
@@ -158,6 +177,7 @@ def _run(composed: DictConfig) -> None:
     # The search is many small tensor operations, which threads only slow down; the simulator
     # rolls out on all cores by itself.
     torch.set_num_threads(1)
+    log_simulator_warnings()
     console = Console(stderr=True)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     try:
@@ -169,7 +189,7 @@ def _run(composed: DictConfig) -> None:
             "The same command with existing=resume goes on."
         )
         raise SystemExit(130) from None
-    except USER_ERRORS as error:
+    except (*USER_ERRORS, ImportError) as error:
         fail(error)
     print_table(metrics, console)
     report = (Path(config.output) / "report.html").resolve()
@@ -179,12 +199,17 @@ def _run(composed: DictConfig) -> None:
 
 
 HELP = """\
-dexworld-plan evaluates a planner, or a floor, on seeded episodes of an environment. It writes
-metrics.json, videos, TensorBoard curves and report.html (one self-contained file) into `output`.
+dexworld-plan evaluates any agent on seeded episodes of an environment. It writes metrics.json,
+videos, TensorBoard curves and report.html (one self-contained file) into `output`.
 
   dexworld-plan experiment=push_t_goal_simulator episodes=20 output=outputs/mine
   dexworld-plan planner=icem planner.samples=64 agent.execute=2
   dexworld-plan agent=noop env=push_t episodes=10 existing=overwrite
+  dexworld-plan agent=sb3 agent.path=policy.zip agent.algorithm=SAC env=push_t
+  dexworld-plan env=gymnasium env.id=my_module:Mine-v0 env.episode_steps=100 \\
+    model=gymnasium agent=planning objective=reward
+
+An error is one line; with HYDRA_FULL_ERROR=1 in the environment it is a traceback.
 
 Settings are given as key=value, group.key=value or group=option; the most used ones:
 

@@ -25,6 +25,6 @@ def tracked(
         task = progress.add_task(title, total=total, successes=0)
         successes = 0
         for result in results:
-            successes += result.success
+            successes += bool(result.success)
             progress.update(task, advance=1, successes=successes)
             yield result

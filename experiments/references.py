@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dexworld.experiments.command_line import code_fingerprint
+from dexworld.experiments.command_line import code_fingerprint, version
 from dexworld.experiments.config import (
     AgentConfig,
     EnvConfig,
@@ -25,11 +27,13 @@ from dexworld.experiments.progress import tracked
 from dexworld.experiments.results import finite
 
 FLOORS = ("noop", "random")
+DECISIVE_PACKAGES = ("numpy", "torch", "mujoco", "pymunk")
+"""Packages another version of which may make another episode of the same seed."""
 
 
 def floors(config: PlanConfig, seeds: Sequence[int], console: Console) -> dict[str, Any]:
     """Return the figures of doing nothing and of random actions."""
-    if not config.floors or config.agent.kind != "planning":
+    if not config.floors or config.agent.kind in FLOORS:
         return {}
     agents = {kind: {"kind": kind, "hold": config.agent.hold} for kind in FLOORS}
     return {
@@ -47,7 +51,8 @@ def ceiling(
     exact = config.model.source == "physics" and not config.model.kwargs
     if exact and config.model.env in (None, config.env.id):
         _remember(_cache_file(config, seeds), run)
-        return {"who": "simulator as the model", "same_as_run": True, **run}
+        who = "simulator as the model"
+        return {"who": who, "same_as_run": True, "same_episodes": True, **run}
     perfect = with_groups(
         config,
         env={
@@ -55,10 +60,15 @@ def ceiling(
             "kwargs": {**config.env.kwargs, **config.model.kwargs},
             "episode_steps": config.env.episode_steps,
         },
-        model={"threads": config.model.threads},
+        model={"kind": config.model.kind, "threads": config.model.threads},
     )
     figures = evaluate_cached(perfect, seeds, console)
-    return {"who": "simulator as its own model", "same_as_run": False, **figures}
+    # In another engine the same seed may begin, and for a scripted goal also end, elsewhere.
+    same_episodes = perfect.env == config.env
+    who = "simulator as its own model"
+    if not same_episodes:
+        who += " (same seeds, its own physics)"
+    return {"who": who, "same_as_run": False, "same_episodes": same_episodes, **figures}
 
 
 def with_groups(config: PlanConfig, **changes: dict[str, Any]) -> PlanConfig:
@@ -71,8 +81,8 @@ def with_groups(config: PlanConfig, **changes: dict[str, Any]) -> PlanConfig:
 def evaluate_cached(config: PlanConfig, seeds: Sequence[int], console: Console) -> dict[str, Any]:
     """Evaluate, or return what the same code found for the same task, agent and episodes."""
     file = _cache_file(config, seeds)
-    if file.exists():
-        cached: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    cached = _recall(file)
+    if cached is not None:
         return cached
     agent, make_env = make_agent_and_env(config)
     title = config.agent.kind if config.agent.kind != "planning" else "ceiling"
@@ -85,30 +95,69 @@ def evaluate_cached(config: PlanConfig, seeds: Sequence[int], console: Console) 
 
 
 def decisive(config: PlanConfig) -> dict[str, Any]:
-    """Return the settings that decide what an episode is.
+    """Return what decides what an episode is: settings, the package's code, versions of others.
 
-    The others say which episodes are evaluated, how fast, and what is done with the results.
+    The other settings say which episodes are evaluated, how fast, and what is done with the
+    results.
     """
     parts = ("env", "model", "planner", "objective", "agent")
     settings = {name: part for name, part in asdict(config).items() if name in parts}
     settings["model"].pop("threads")
-    return settings
+    versions = {name: version(name) for name in DECISIVE_PACKAGES}
+    return {**settings, "code": {"dexworld": code_fingerprint(), **versions}}
 
 
-def _remember(file: Path, figures: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(f".{os.getpid()}.part")
-    unfinished.write_text(json.dumps(finite(figures)), encoding="utf-8")
-    unfinished.replace(file)
+def _recall(file: Path | None) -> dict[str, Any] | None:
+    """Return the figures in a file of the cache, if they are there and can be read."""
+    if file is None:
+        return None
+    try:
+        cached: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return cached
 
 
-def _cache_file(config: PlanConfig, seeds: Sequence[int]) -> Path:
-    """Return where the figures of an agent on these episodes are kept."""
+def _remember(file: Path | None, figures: Mapping[str, Any]) -> None:
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(f".{os.getpid()}.part")
+        unfinished.write_text(json.dumps(finite(figures)), encoding="utf-8")
+        unfinished.replace(file)
+    except OSError as error:
+        _warn_once(f"{file.parent}: {error.strerror}")
+
+
+@functools.cache
+def _warn_once(reason: str) -> None:
+    logging.getLogger(__name__).warning(
+        "floors and ceilings are not kept for the next evaluation (%s); "
+        "choose another folder by cache=...",
+        reason,
+    )
+
+
+def _cache_file(config: PlanConfig, seeds: Sequence[int]) -> Path | None:
+    """Return where the figures of an agent on these episodes are kept; None: nowhere."""
+    folder = _cache_folder(config)
+    if folder is None:
+        return None
     wanted = decisive(config)
     if config.agent.kind != "planning":
-        wanted = {key: wanted[key] for key in ("env", "agent")}
-    key = json.dumps([code_fingerprint(), list(seeds), wanted], sort_keys=True, default=str)
-    name = f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        wanted = {key: wanted[key] for key in ("env", "agent", "code")}
+    key = json.dumps([list(seeds), wanted], sort_keys=True, default=str)
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _cache_folder(config: PlanConfig) -> Path | None:
     if config.cache is not None:
-        return Path(config.cache) / name
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dexworld" / name
+        return Path(config.cache)
+    try:
+        # As the specification of these folders asks, an empty variable counts as none.
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        _warn_once(str(error))
+        return None
+    return Path(home) / "dexworld"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from dexworld.experiments.calibration import finite_pairs, gap
 
@@ -61,6 +62,7 @@ def write_report(
         verdict=_verdict(metrics),
         success_rule=metrics["success_rule"],
         rows=table_rows(metrics),
+        pairing_note=pairing_note(metrics),
         latency_note=_latency_note(metrics),
         videos=_films(videos, episodes),
         charts=_charts(episodes),
@@ -86,7 +88,8 @@ def table_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def markdown_table(metrics: Mapping[str, Any], command: str) -> str:
     """Return the table as Markdown, under the command that made it."""
-    made = f"`{command}`, {date.today().isoformat()}, commit {metrics['provenance']['git_commit']}"
+    commit = metrics["provenance"]["git_commit"] or "unknown"
+    made = f"`{command}`, {date.today().isoformat()}, commit {commit}"
     episodes = f"seed {metrics['seed']}, stage {metrics['stage']}"
     lines = [
         f"{made}; {episodes}; success: {metrics['success_rule']}.",
@@ -96,7 +99,18 @@ def markdown_table(metrics: Mapping[str, Any], command: str) -> str:
     ]
     for row in table_rows(metrics):
         lines.append(" | ".join(["", *(str(row[key]) for key in HEADS), ""]).strip())
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", pairing_note(metrics)]) + "\n"
+
+
+def pairing_note(metrics: Mapping[str, Any]) -> str:
+    """Return which rows of the table can be compared episode by episode."""
+    ceiling = metrics.get("ceiling")
+    if not ceiling or ceiling.get("same_episodes", ceiling["same_as_run"]):
+        return "All rows share the same episodes, so they can be compared in pairs."
+    return (
+        "The run and the floors share the same episodes, so they can be compared in pairs. The "
+        "ceiling shares their seeds, but not their physics, and so not their episodes."
+    )
 
 
 def _row(who: str, figures: Mapping[str, Any], main: bool = False) -> dict[str, Any]:
@@ -157,30 +171,44 @@ def _charts(episodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     # None stands for a cost that was not finite.
     searches = [s for episode in episodes for s in episode["searches"] if None not in s]
     if searches:
-        longest = max(len(search) for search in searches)
-        curves = np.array([s + s[-1:] * (longest - len(s)) for s in searches])
-        relative = curves / np.maximum(curves[:, :1], 1e-12)
-        figure, axes = _axes("iteration", "best cost, relative to the first iteration")
-        low, middle, high = np.percentile(relative, [10, 50, 90], axis=0)
-        steps = np.arange(1, longest + 1)
+        progress = relative_progress(searches)
+        figure, axes = _axes("iteration", "change of the best cost / its largest size")
+        low, middle, high = np.percentile(progress, [10, 50, 90], axis=0)
+        steps = np.arange(1, progress.shape[1] + 1)
         axes.fill_between(steps, low, high, alpha=0.25, label="10 to 90 % of plans")
         axes.plot(steps, middle, label="median")
         axes.legend()
-        caption = f"How far the search lowers the cost, over {len(searches)} plans."
+        caption = (
+            f"How far the search lowers the cost, over {len(searches)} plans; a positive cost "
+            "that falls to zero has changed by -1."
+        )
         charts.append(_chart(figure, "search", caption))
     both = finite_pairs(pairs)
     if len(both):
         predicted, real = both.T
         figure, axes = _axes("cost that the plan predicted", "cost that came")
         axes.plot(predicted, real, ".", alpha=0.5)
-        line = [0.0, float(max(predicted.max(), real.max()))]
-        axes.plot(line, line, linewidth=0.8, color="grey")
+        ends = [float(both.min()), float(both.max())]
+        axes.plot(ends, ends, linewidth=0.8, color="grey")
         caption = (
             "Cost at the moment of the next plan, predicted and real; on the line the model is "
             f"right. Mean absolute gap {gap(pairs)['mean_absolute_gap']:.3g}."
         )
         charts.append(_chart(figure, "calibration", caption))
     return charts
+
+
+def relative_progress(searches: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Return `(c_i - c_0) / max_j |c_j|` of the best costs of searches, `(searches, iterations)`.
+
+    It says how far a search comes whatever the sign of the cost: it falls from 0, to -1 at most
+    where the sign stays, to -2 where it changes. A search that ends early keeps its last value.
+    """
+    longest = max(len(search) for search in searches)
+    costs = np.array([[*s, *[s[-1]] * (longest - len(s))] for s in searches], np.float64)
+    size = np.abs(costs).max(axis=1, keepdims=True)
+    change: NDArray[np.float64] = (costs - costs[:, :1]) / np.where(size > 0, size, 1.0)
+    return change
 
 
 def _axes(x_label: str, y_label: str) -> tuple[Figure, Any]:

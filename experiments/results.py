@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 EXISTING = ("refuse", "resume", "overwrite")
 
 
@@ -19,12 +21,12 @@ class ResultsFolder:
     Args:
         path: the folder.
         config: the resolved configuration, YAML.
-        decisive: the part of it that decides what an episode is, YAML; episodes of another one
-            are never mixed in.
+        decisive: what decides what an episode is, YAML: a part of the settings, and under `code`
+            the versions that ran; episodes of another one are never mixed in.
         existing: what to do with results that are there: `refuse`, `resume` or `overwrite`.
 
     Raises:
-        ValueError: an unknown `existing`, or resuming with other decisive settings.
+        ValueError: an unknown `existing`, or resuming with other decisive settings, or by other code.
         FileExistsError: there are results, and `existing` is `refuse`.
     """
 
@@ -54,12 +56,18 @@ class ResultsFolder:
             for name in ("episodes.jsonl", "metrics.json", "report.html", "table.md"):
                 (self.path / name).unlink(missing_ok=True)
             return
-        before = self._decisive.read_text(encoding="utf-8").splitlines()
-        differing = sorted(set(before) ^ set(decisive.splitlines()))
-        if differing:
+        before, now = (_flat(yaml) for yaml in (self._decisive.read_text("utf-8"), decisive))
+        changes = [
+            f"{name}: {before.get(name)} then, {now.get(name)} now"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        ]
+        if changes:
+            code_only = all(change.startswith("code.") for change in changes)
+            what = "by other code, it changed since" if code_only else "with other settings"
             raise ValueError(
-                f"{self.path} was evaluated with other settings; these lines differ: "
-                f"{differing}. Choose another output, or existing=overwrite."
+                f"{self.path} was evaluated {what} ({'; '.join(changes)}). "
+                "Choose another output, or existing=overwrite."
             )
 
     def episodes(self) -> list[dict[str, Any]]:
@@ -97,6 +105,21 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _flat(yaml: str) -> dict[str, Any]:
+    """Return the leaves of a YAML document by their dotted paths."""
+    leaves: dict[str, Any] = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping) and value:
+            for key, each in value.items():
+                visit(f"{prefix}.{key}" if prefix else str(key), each)
+        else:
+            leaves[prefix] = value
+
+    visit("", OmegaConf.to_container(OmegaConf.create(yaml)))
+    return leaves
 
 
 def _write(path: Path, text: str) -> None:

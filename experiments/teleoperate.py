@@ -13,7 +13,7 @@ from rich.console import Console
 import dexworld.envs  # noqa: F401 - registers the environments
 from dexworld.envs.push_t.teleoperation import Screen, Teleoperation, save_demonstration
 from dexworld.envs.push_t.window import Window
-from dexworld.experiments.command_line import USER_ERRORS, fail
+from dexworld.experiments.command_line import USER_ERRORS, fail, log_simulator_warnings
 
 
 def record(
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs/demonstrations"))
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode")
     arguments = parser.parse_args()
+    log_simulator_warnings()
     console = Console(file=sys.stdout)
     settings = {"id": arguments.env, "physics": arguments.physics}
     try:

@@ -11,19 +11,23 @@ from .objectives import (
     LatentDistance,
     NegativeReward,
     PoseError,
+    Reach,
     Smoothness,
-    Sum,
 )
 from .receding_horizon import shift
+from .search import SearchPlanner
 from .shooting import RandomShooting
+from .terms import Addable, Keyed, Sum, Term
 
 __all__ = [
     "CEM",
     "ICEM",
     "MPPI",
+    "Addable",
     "CEMGradient",
     "Clock",
     "GradientPlanner",
+    "Keyed",
     "KeypointDistance",
     "LatentDistance",
     "NegativeReward",
@@ -32,9 +36,12 @@ __all__ = [
     "Planner",
     "PoseError",
     "RandomShooting",
+    "Reach",
     "Search",
+    "SearchPlanner",
     "Smoothness",
     "Sum",
+    "Term",
     "WarmStart",
     "shift",
 ]

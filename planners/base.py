@@ -18,7 +18,12 @@ Clock = Callable[[], float]
 
 @runtime_checkable
 class Objective(Protocol):
-    """A cost of predicted motions against a goal."""
+    """A cost of predicted motions against a goal.
+
+    Laws, checked by `dexworld.planners.conformance_objective.ObjectiveConformance`: problems and
+    candidates do not influence each other; nothing but `reads` is read of the predictions; what is
+    predicted as NaN costs NaN; gradients are finite, at the goal too.
+    """
 
     @property
     def reads(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from gymnasium.spaces import Box
 from jaxtyping import Float
 from torch import Tensor
 
-from ..world_models.base import State, WorldModel, check_actions, check_keys
+from ..world_models.base import ROLLOUT, State, WorldModel, check_actions, check_keys, name_of
 from .base import Objective
 
 Pricing = Callable[[Tensor], Tensor]
@@ -79,12 +79,21 @@ class Candidates:
         """Return the nearest decisions inside the bounds."""
         return torch.clamp(actions, self.low, self.high)
 
+    def check_differentiable(self) -> None:
+        """Raise `ValueError` if gradients do not flow through the model."""
+        if not self.model.differentiable:
+            raise ValueError(
+                f"{name_of(self.model)} is not differentiable, and this planner follows "
+                "gradients. Choose a differentiable model, or a planner that samples (CEM, ICEM, "
+                "MPPI, RandomShooting)."
+            )
+
     @torch.no_grad()
     def evaluate(
         self, actions: Float[Tensor, "batch candidates horizon action"]
     ) -> Float[Tensor, "batch candidates"]:
         """Return the cost of each candidate, +inf where it is not finite."""
-        check_actions(actions, self.model.action_space)
+        check_actions(actions, self.model.action_space, dims=ROLLOUT, state=self._state)
         costs = self._in_chunks(actions, self._cost)
         return self._record(actions, costs, evaluations=actions.shape[1])
 
@@ -96,13 +105,8 @@ class Candidates:
         Raises:
             ValueError: Gradients do not flow through the model.
         """
-        if not self.model.differentiable:
-            raise ValueError(
-                f"{type(self.model).__name__} is not differentiable, and this planner follows "
-                "gradients. Choose a differentiable model, or a planner that samples (CEM, ICEM, "
-                "MPPI, RandomShooting)."
-            )
-        check_actions(actions, self.model.action_space)
+        self.check_differentiable()
+        check_actions(actions, self.model.action_space, dims=ROLLOUT, state=self._state)
         both = self._in_chunks(actions, self._cost_and_gradient)
         with torch.no_grad():
             costs = self._record(
@@ -142,7 +146,7 @@ class Candidates:
             if not costs.requires_grad:
                 raise ValueError(
                     f"the cost of {type(self.objective).__name__} through "
-                    f"{type(self.model).__name__} does not depend differentiably on the actions; "
+                    f"{name_of(self.model)} does not depend differentiably on the actions; "
                     "the model calls itself differentiable, but its rollout detaches them."
                 )
             # A sum over candidates: each one's cost depends on its own actions only.

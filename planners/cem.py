@@ -14,6 +14,7 @@ from .search import SearchPlanner, Strategy
 from .settings import (
     require_at_least,
     require_at_most_field,
+    require_count,
     require_fraction,
     require_positive,
 )
@@ -49,10 +50,10 @@ class CEM(SearchPlanner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(self, "samples", 1)
-        require_at_least(self, "elites", 1)
+        require_count(self, "samples")
+        require_count(self, "elites")
         require_at_most_field(self, "elites", "samples")
-        require_at_least(self, "kept", 0)
+        require_count(self, "kept", 0)
         require_at_most_field(self, "kept", "elites")
         require_positive(self, "initial_std")
         require_at_least(self, "std_floor", 0.0)

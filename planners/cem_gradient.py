@@ -12,7 +12,7 @@ from .cem import CEM
 from .descent import Descent
 from .noise import Streams
 from .search import Strategy
-from .settings import require_at_least, require_positive
+from .settings import require_count, require_positive
 from .start import Start
 
 
@@ -43,13 +43,14 @@ class CEMGradient(CEM):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(self, "refinement_steps", 1)
+        require_count(self, "refinement_steps")
         require_positive(self, "learning_rate")
         if self.gradient_clip is not None:
             require_positive(self, "gradient_clip")
 
     def strategy(self, candidates: Candidates, start: Start, streams: Streams) -> Strategy:
         """Return elites of white noise, refined by gradients."""
+        candidates.check_differentiable()
 
         def refine(elites: Tensor, costs: Tensor) -> tuple[Tensor, Tensor]:
             return self._refined(candidates, elites, costs)

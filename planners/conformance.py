@@ -10,121 +10,21 @@ Make a subclass in a test file and let pytest collect it:
 from __future__ import annotations
 
 import unittest
-from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
-from gymnasium.spaces import Box
-from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..world_models.base import Observation, State, WorldModel, take
+from ..world_models.base import take
 from .base import Plan, Planner, WarmStart
-from .candidates import GRADIENT_EVALUATIONS
 from .linear_quadratic import LinearQuadraticProblem, effort_problem
 from .receding_horizon import shift
+from .recorder import FakeClock, Recorder
 
-Poison = Callable[[Tensor], Tensor]
-"""Candidates `[B, N, T, A]` to those `[B, N]` whose predictions are to be NaN."""
 SEEDS = torch.tensor([11, 5, 7])
 """One per problem of the toys."""
 
 raises = unittest.TestCase().assertRaisesRegex
-
-
-class Recorder:
-    """A model that passes everything on, remembers each rollout and can spoil predictions."""
-
-    def __init__(
-        self, model: WorldModel, poison: Poison | None = None, clock: FakeClock | None = None
-    ) -> None:
-        self.model = model
-        self.poison = poison
-        self.clock = clock
-        self.rollouts: list[Tensor] = []
-        self.evaluations = 0
-
-    @property
-    def action_space(self) -> Box:
-        """The model's."""
-        return self.model.action_space
-
-    @property
-    def observes(self) -> frozenset[str]:
-        """The model's."""
-        return self.model.observes
-
-    @property
-    def predicts(self) -> frozenset[str]:
-        """The model's."""
-        return self.model.predicts
-
-    @property
-    def differentiable(self) -> bool:
-        """The model's."""
-        return self.model.differentiable
-
-    @property
-    def device(self) -> torch.device:
-        """The model's."""
-        return self.model.device
-
-    @property
-    def searched(self) -> Float[Tensor, "batch evaluated horizon action"]:
-        """All candidates, the winner's own rollout at the end left out."""
-        return torch.cat(self.rollouts[:-1], dim=1)
-
-    @property
-    def searched_evaluations(self) -> int:
-        """Evaluations, the winner's own rollout at the end left out."""
-        return self.evaluations - 1
-
-    def encode(
-        self,
-        observation: Observation,
-        previous: State | None = None,
-        actions: Float[Tensor, "batch executed action"] | None = None,
-        episode_start: Bool[Tensor, " batch"] | None = None,
-    ) -> State:
-        """Pass on."""
-        return self.model.encode(observation, previous, actions, episode_start)
-
-    def rollout(
-        self,
-        state: State,
-        actions: Float[Tensor, "batch candidates horizon action"],
-        keys: Collection[str] | None = None,
-    ) -> dict[str, Tensor]:
-        """Remember the candidates, let a second pass, and spoil what is to be spoilt."""
-        self.rollouts.append(actions.detach().clone())
-        self.evaluations += actions.shape[1] * (
-            GRADIENT_EVALUATIONS if actions.requires_grad else 1
-        )
-        if self.clock is not None:
-            self.clock.now += 1.0
-        predictions = self.model.rollout(state, actions, keys)
-        if self.poison is None:
-            return predictions
-        spoilt = self.poison(actions.detach())
-        return {
-            key: torch.where(spoilt.view(*spoilt.shape, *[1] * (value.ndim - 2)), torch.nan, value)
-            for key, value in predictions.items()
-        }
-
-    def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
-        """Pass on."""
-        return self.model.step(state, actions)
-
-
-class FakeClock:
-    """A clock that only a `Recorder` moves: one second per rollout."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
 
 
 class PlannerConformance:

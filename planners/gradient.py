@@ -11,7 +11,7 @@ from .candidates import Candidates
 from .descent import Descent
 from .noise import Streams
 from .search import SearchPlanner, Strategy
-from .settings import require_at_least, require_positive
+from .settings import require_at_least, require_count, require_positive
 from .start import Start
 
 
@@ -27,7 +27,8 @@ class GradientPlanner(SearchPlanner):
     """
 
     iterations: int = 60
-    """Most gradient steps; a time budget can end the search earlier."""
+    """Points of each path that are evaluated, a gradient step between one and the next; a time
+    budget can end the search earlier."""
     restarts: int = 16
     """Plans that descend side by side."""
     learning_rate: float = 0.1
@@ -41,7 +42,7 @@ class GradientPlanner(SearchPlanner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(self, "restarts", 1)
+        require_count(self, "restarts")
         require_positive(self, "learning_rate")
         if self.gradient_clip is not None:
             require_positive(self, "gradient_clip")
@@ -64,9 +65,12 @@ class _Descending:
         start: Start,
         streams: Streams,
     ) -> None:
+        candidates.check_differentiable()
         self._candidates = candidates
         self._streams = streams
         self._noise = settings.noise
+        self._last, self._final = settings.iterations - 1, False
+        self._gradients: Tensor | None = None
         self._shape = (settings.restarts, candidates.horizon, candidates.low.shape[0])
         spread = settings.initial_std * candidates.half_range
         actions = start.mean.unsqueeze(1) + spread * streams.normal(*self._shape)
@@ -82,11 +86,21 @@ class _Descending:
         )
 
     def propose(self, iteration: int) -> Float[Tensor, "batch candidates horizon action"]:
+        # A step is made when its end is about to be evaluated, so that none is made for nothing.
+        if self._gradients is not None:
+            self._step(self._gradients)
+        self._final = iteration >= self._last
         # Coordinates cannot express a plan on the bounds exactly, and a warm start often is one.
         return self._initial if iteration == 0 else self._descent.actions
 
     def learn(self, actions: Float[Tensor, "batch candidates horizon action"]) -> None:
-        _, gradients = self._candidates.evaluate_with_gradients(actions)
+        if self._final:  # no step follows, so there is no need of a gradient
+            self._candidates.evaluate(actions)
+            self._gradients = None
+        else:
+            _, self._gradients = self._candidates.evaluate_with_gradients(actions)
+
+    def _step(self, gradients: Tensor) -> None:
         noise = None
         if self._noise > 0:
             scale = self._noise * self._descent.remaining

@@ -15,6 +15,7 @@ from .search import SearchPlanner, Strategy
 from .settings import (
     require_at_least,
     require_at_most_field,
+    require_count,
     require_fraction,
     require_positive,
 )
@@ -55,8 +56,8 @@ class ICEM(SearchPlanner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(self, "samples", 1)
-        require_at_least(self, "elites", 1)
+        require_count(self, "samples")
+        require_count(self, "elites")
         require_at_most_field(self, "elites", "samples")
         require_fraction(self, "kept_fraction")
         require_at_least(self, "decay", 1.0)

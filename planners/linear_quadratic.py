@@ -13,7 +13,15 @@ from gymnasium.spaces import Box
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..world_models.base import Observation, State, check_actions, check_observation
+from ..world_models.base import (
+    ROLLOUT,
+    STEP,
+    Observation,
+    State,
+    check_actions,
+    check_observation,
+    check_state,
+)
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -70,7 +78,8 @@ class LinearModel:
         keys: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
         """Predict the states after each action, `[B, N, T, S]`."""
-        check_actions(actions, self.action_space)
+        check_state(state, {STATE: self.a.shape[:1]}, self)
+        check_actions(actions, self.action_space, dims=ROLLOUT, state=state)
         current = state[STATE].unsqueeze(1).expand(-1, actions.shape[1], -1)
         states = []
         for action in actions.unbind(2):
@@ -80,7 +89,8 @@ class LinearModel:
 
     def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
         """Return the state one action later."""
-        check_actions(actions, self.action_space)
+        check_state(state, {STATE: self.a.shape[:1]}, self)
+        check_actions(actions, self.action_space, dims=STEP, state=state)
         return {STATE: self._next(state[STATE], actions)}
 
     def _next(self, state: Tensor, action: Tensor) -> Tensor:

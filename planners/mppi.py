@@ -12,7 +12,7 @@ from .candidates import Candidates
 from .noise import Streams, colour_filter
 from .population import Population
 from .search import SearchPlanner, Strategy
-from .settings import require_at_least, require_fraction, require_positive
+from .settings import require_at_least, require_count, require_fraction, require_positive
 from .start import Start
 
 
@@ -49,7 +49,7 @@ class MPPI(SearchPlanner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(self, "samples", 1)
+        require_count(self, "samples")
         require_positive(self, "temperature")
         require_at_least(self, "noise_exponent", 0.0)
         require_positive(self, "initial_std")

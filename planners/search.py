@@ -21,7 +21,6 @@ from .noise import Streams
 from .settings import require_count
 from .start import Start
 
-
 STREAMS = 1_000_003
 """Distance between the seeds of the searches of one problem."""
 

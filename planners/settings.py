@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
+
+def require_count(settings: object, name: str, least: int = 1) -> None:
+    """Raise `ValueError` unless a field of `settings` is an integer of at least `least`."""
+    value = getattr(settings, name)
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole:
+        raise ValueError(
+            f"{type(settings).__name__}({name}={value!r}): {name} must be an integer, "
+            f"not {type(value).__name__}."
+        )
+    require_at_least(settings, name, least)
+
 
 def require_at_least(settings: object, name: str, least: float) -> None:
     """Raise `ValueError` unless a field of `settings` is at least `least`."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from .candidates import Candidates
 from .noise import Streams
 from .search import SearchPlanner, Strategy
-from .settings import require_at_least
+from .settings import require_count
 from .start import Start
 
 
@@ -31,7 +31,7 @@ class RandomShooting(SearchPlanner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(self, "samples", 1)
+        require_count(self, "samples")
 
     def strategy(self, candidates: Candidates, start: Start, streams: Streams) -> Strategy:
         """Return uniform samples."""

@@ -21,6 +21,15 @@ State = dict[str, Tensor]
 COMMAND = "command"
 """State key, `[B, A]`: the last command of the controller, in units of the action space."""
 
+GOAL_PREFIX = "goal_"
+"""Observation keys that start with this are the goal, observed."""
+
+HOLD_ACTION = "hold_action"
+"""Observation key, added by `dexworld.envs.hold_action.HoldAction`: what keeps things still."""
+
+ROLLOUT, STEP = "BNTA", "BA"
+"""Dimensions of the actions that `WorldModel.rollout` and `WorldModel.step` take."""
+
 Observation = Mapping[str, Any]
 """A batch of observations by key, each `[B, ...]`, as arrays or tensors."""
 
@@ -31,7 +40,8 @@ class WorldModel(Protocol):
 
     Laws, checked by `dexworld.world_models.conformance.WorldModelConformance`:
     `rollout` equals chained `step`; rows of a batch do not influence each other; later actions
-    cannot change earlier predictions; whatever is random is drawn in `encode` and carried.
+    cannot change earlier predictions; whatever is random is drawn in `encode` and carried;
+    after an action that is not finite the predictions of its candidate are not finite either.
     """
 
     @property
@@ -88,7 +98,12 @@ class WorldModel(Protocol):
 
 @runtime_checkable
 class ActionMap(Protocol):
-    """What a planner optimises (decisions), expressed as what a model and an environment take."""
+    """What a planner optimises (decisions), expressed as what a model and an environment take.
+
+    Laws, checked by `dexworld.world_models.conformance_actions.ActionMapConformance`: actions are
+    inside the bounds; later decisions cannot change earlier actions; rows and candidates do not
+    influence each other; mapping goes on from `state["command"]` where it left off.
+    """
 
     @property
     def action_space(self) -> Box:
@@ -118,23 +133,79 @@ def take(state: State, rows: Tensor) -> State:
     return {key: value[rows] for key, value in state.items()}
 
 
+def name_of(model: WorldModel) -> str:
+    """Return what messages call a model: its class, or that of the model behind an action map."""
+    return name_of(model.model) if isinstance(model, Mapped) else type(model).__name__
+
+
 def check_keys(wanted: Collection[str], model: WorldModel, reader: str) -> None:
     """Raise `KeyError` if `reader` reads what `model` does not predict."""
     missing = sorted(set(wanted) - model.predicts)
     if missing:
         raise KeyError(
-            f"{reader} reads {missing}, which {type(model).__name__} does not predict; "
+            f"{reader} reads {missing}, which {name_of(model)} does not predict; "
             f"it predicts {sorted(model.predicts)}. Choose another objective or model."
         )
 
 
-def check_actions(actions: Tensor, space: Box, name: str = "actions") -> None:
-    """Raise `ValueError` unless the last dimension of `actions` is that of a flat action space."""
-    if actions.shape[-1:] != space.shape:
+def check_actions(
+    actions: Tensor,
+    space: Box,
+    name: str = "actions",
+    *,
+    dims: str | None = None,
+    state: State | None = None,
+) -> None:
+    """Raise `ValueError` for actions of a shape that no model takes.
+
+    Values are not looked at: what follows an action that is not finite is NaN, in a rollout as in
+    a step, so that one broken candidate neither wins a search nor ends it.
+
+    Args:
+        actions: What is checked.
+        space: Flat action space, whose dimension the last one of `actions` must be.
+        name: What to call them.
+        dims: Their dimensions, one letter each, none of them empty: `ROLLOUT` or `STEP`.
+        state: What they start from, for as many problems.
+    """
+    shape = tuple(actions.shape)
+    if shape[-1:] != space.shape:
         raise ValueError(
-            f"{name} have shape {tuple(actions.shape)}; "
+            f"{name} have shape {shape}; "
             f"the last dimension must be that of the action space, {space.shape}."
         )
+    if dims is not None and (len(shape) != len(dims) or 0 in shape):
+        raise ValueError(
+            f"{name} have shape {shape}; they must be [{', '.join(dims)}], at least one of each."
+        )
+    for key, value in (state or {}).items():
+        if value.shape[:1] != actions.shape[:1]:
+            raise ValueError(
+                f"{name} are for {shape[0]} problems (shape {shape}) and state['{key}'] is for "
+                f"{tuple(value.shape[:1])}; both must be for the same number."
+            )
+
+
+def check_state(state: State, shapes: Mapping[str, tuple[int, ...]], model: WorldModel) -> None:
+    """Raise unless `state` carries what `model` needs, each of the given shape after `B`.
+
+    Raises:
+        KeyError: Something is missing.
+        ValueError: Something has another shape.
+    """
+    missing = sorted(set(shapes) - set(state))
+    if missing:
+        raise KeyError(
+            f"the state lacks {missing}, which states of {name_of(model)} carry; "
+            f"it has {sorted(state)}. Was it encoded by another model?"
+        )
+    for key, shape in shapes.items():
+        if state[key].ndim == 0 or tuple(state[key].shape[1:]) != shape:
+            expected = ", ".join(["B", *map(str, shape)])
+            raise ValueError(
+                f"state['{key}'] has shape {tuple(state[key].shape)}; states of "
+                f"{name_of(model)} have ({expected}). Was it encoded by another model?"
+            )
 
 
 def check_observation(observation: Observation, model: WorldModel) -> None:
@@ -142,7 +213,7 @@ def check_observation(observation: Observation, model: WorldModel) -> None:
     missing = sorted(model.observes - set(observation))
     if missing:
         raise KeyError(
-            f"the observation lacks {missing}, which {type(model).__name__} observes; "
+            f"the observation lacks {missing}, which {name_of(model)} observes; "
             f"it has {sorted(observation)}. Make the environment with "
             f"observation={sorted(model.observes)}."
         )
@@ -157,6 +228,9 @@ class Mapped:
     def __init__(self, model: WorldModel, action_map: ActionMap) -> None:
         self.model = model
         self.action_map = action_map
+
+    def __repr__(self) -> str:
+        return f"Mapped({name_of(self.model)}, {type(self.action_map).__name__})"
 
     @property
     def action_space(self) -> Box:
@@ -202,7 +276,7 @@ class Mapped:
         keys: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
         """Predict `[B, N, T, ...]` after each decision."""
-        check_actions(actions, self.action_space, "decisions")
+        check_actions(actions, self.action_space, "decisions", dims=ROLLOUT, state=state)
         model_actions = self.action_map.to_model(actions, state)
         per_decision = model_actions.shape[2] // actions.shape[2]
         predictions = self.model.rollout(state, model_actions, keys)
@@ -212,7 +286,7 @@ class Mapped:
 
     def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
         """Return the state one decision later."""
-        check_actions(actions, self.action_space, "decisions")
+        check_actions(actions, self.action_space, "decisions", dims=STEP, state=state)
         model_actions = self.action_map.to_model(actions[:, None, None], state).squeeze(1)
         for action in model_actions.unbind(1):
             state = self.model.step(state, action)

@@ -200,8 +200,44 @@ class WorldModelConformance:
         total[1, 2, : moment + 1] = 0
         assert (total == 0).all(), "a gradient reaches other problems, candidates or times"
 
+    def test_an_action_that_is_not_finite_spoils_its_own_candidate_alone(self) -> None:
+        """All predictions after it are not finite, in a rollout as in a step; no others change.
+
+        So a broken candidate neither wins a search nor ends it.
+        """
+        model, state, actions = self.setup()
+        before = model.rollout(state, actions)
+        later, first = self.horizon // 2, actions.clone()
+        changed = actions.clone()
+        changed[1, 2, later] = torch.nan
+        first[1, 2, 0] = torch.inf
+        first[1, 3, 0, :1] = torch.nan
+        after, spoilt = model.rollout(state, changed), model.rollout(state, first)
+        stepped = model.step(state, first[:, 2, 0])
+        healthy = model.step(state, actions[:, 2, 0])
+        on = model.step(stepped, actions[:, 2, 1])
+        self.assert_same(
+            {key: value[1, 2, :later] for key, value in after.items()},
+            {key: value[1, 2, :later] for key, value in before.items()},
+        )
+        for key, value in before.items():
+            for candidate in (2, 3):
+                broken = spoilt[key][1, candidate]
+                assert not torch.isfinite(broken).any(), f"{key} is finite after a broken action"
+            others = torch.ones(value.shape[:2], dtype=torch.bool)
+            others[1, 2:] = False
+            self.assert_same({key: spoilt[key][others]}, {key: value[others]})
+            for state_after in (stepped, on):
+                if key in state_after:
+                    assert not torch.isfinite(state_after[key][1]).any(), f"state['{key}']"
+        rows = torch.tensor([0, 2], device=model.device)
+        self.assert_same(take(stepped, rows), take(healthy, rows))
+
     def test_bad_input_is_refused(self) -> None:
-        """An observation without what the model observes, and actions of the wrong size."""
+        """An observation without what the model observes; actions of a shape it does not take.
+
+        Where annotations are checked at run time, they may be what refuses a number of dimensions.
+        """
         model, state, actions = self.setup()
         for key in model.observes:
             observation = dict(self.make_observation(BATCH))
@@ -213,3 +249,18 @@ class WorldModelConformance:
             model.rollout(state, wrong)
         with raises(ValueError, "action space"):
             model.step(state, wrong[:, 0, 0])
+        one = take(state, torch.tensor([0], device=model.device))
+        with raises(ValueError, "problems"):
+            model.rollout(one, actions)
+        with raises(ValueError, "problems"):
+            model.step(one, actions[:, 0, 0])
+        with raises(ValueError, "at least one"):
+            model.rollout(state, actions[:, :, :0])
+        with raises((ValueError, TypeError), "actions"):
+            model.rollout(state, actions[:, 0])
+        with raises((ValueError, TypeError), "actions"):
+            model.step(state, actions[:, 0])
+        with raises(KeyError, "the state lacks"):
+            model.rollout({}, actions)
+        with raises(KeyError, "the state lacks"):
+            model.step({}, actions[:, 0, 0])

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Dict, Space
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from ..mujoco_env import FloatArray, MujocoEnv
+from .arguments import check_choice, checked_options
 from .chipmunk import PushTChipmunk
 from .drawing import MIN_SIZE, Frame, Scene, appearance
-from .geometry import BOARD, KEYPOINTS, GoalCoverage, coverage, placed
+from .geometry import BOARD, GoalCoverage, coverage
 from .goals import TRIES, solved_by_waiting, trajectory_goal
+from .observations import OBSERVATIONS, Observations
 from .start_states import START_STATES
 from .success import CoverageRule, PoseRule
 from .twin import PushTTwin
@@ -25,7 +27,6 @@ FIXED_GOAL = (256.0, 256.0, np.pi / 4)
 """The goal pose of the literature [px, rad]."""
 
 _FULL_REWARD = 0.95  # coverage at which the reward is 1, as in the literature
-_ROOM = 256.0  # positions may leave the board by this much before they leave the observation space
 
 
 class PushTEnv(MujocoEnv):
@@ -77,13 +78,15 @@ class PushTEnv(MujocoEnv):
     ## Starting state
     Agent and block as the literature draws them (`reset_distribution`), then one physics step of
     0.01 s. Only `goal="trajectory"` starts in motion, at an exact state of a scripted trajectory in
-    which the block then moves at least 20 px or turns at least pi/9 (median 125 px and 39 degrees in 25 steps);
-    the solution is kept in `solution`. Starts in which success already holds, or which waiting
-    solves, are drawn again. `reset` returns `info["goal"]`: the goal as an observation, with the
-    same keys. Where the goal is a pose of the block only, its agent is where the agent starts.
+    which the block then moves at least 20 px or turns at least pi/9 (over 25 steps and the seeds 0
+    to 199: median 126 px and 39 degrees); the solution is kept in `solution`. Starts in which
+    success already holds, or which waiting solves, are drawn again. `reset` returns
+    `info["goal"]`: the goal as an observation, with the same keys. Where the goal is a pose of the
+    block only, its agent is where the agent starts.
 
     `reset(options={"state": ...})` starts at rest from five numbers in the units and order of
-    `state`, exactly as given in either `reset_mode`; `options={"goal": ...}` sets the goal alike.
+    `state`, exactly as given in either `reset_mode`. `options={"goal": ...}` sets the goal alike,
+    except where `goal="fixed"`, whose goal and reward are the same in every episode.
 
     ## Episode end
     Terminates on success (unless `terminate_on_success=False`); truncated after the budget.
@@ -106,7 +109,7 @@ class PushTEnv(MujocoEnv):
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "rgb_array"], "render_fps": 10}  # type: ignore[misc]
-    observation_keys = ("pixels", "state", "proprio", "keypoints", "physics")
+    observation_keys = OBSERVATIONS
     simulation: PushTTwin | PushTChipmunk
 
     def __init__(
@@ -128,12 +131,12 @@ class PushTEnv(MujocoEnv):
         disturbance: str | None = None,
     ) -> None:
         """See the class for the arguments; raises `ValueError` for a value it does not know."""
-        _check("physics", physics, ("mujoco", "pymunk"))
-        _check("action", action, ("normalized", "pixels"))
-        _check("goal", goal, ("fixed", "trajectory", "random"))
-        _check("reset_mode", reset_mode, ("legacy", "direct"))
-        _check("reset_distribution", reset_distribution, tuple(START_STATES))
-        _check("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        check_choice("physics", physics, ("mujoco", "pymunk"))
+        check_choice("action", action, ("normalized", "pixels"))
+        check_choice("goal", goal, ("fixed", "trajectory", "random"))
+        check_choice("reset_mode", reset_mode, ("legacy", "direct"))
+        check_choice("reset_distribution", reset_distribution, tuple(START_STATES))
+        check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         if goal_offset < 1:
             raise ValueError(f"goal_offset must be at least 1 step, got {goal_offset}.")
         if min(pixels_size, render_size) < MIN_SIZE:
@@ -142,7 +145,7 @@ class PushTEnv(MujocoEnv):
                 f"{MIN_SIZE} px."
             )
         self.simulation = PushTTwin() if physics == "mujoco" else PushTChipmunk()
-        self.observation_names = self.select_observations(observation)
+        names = self.select_observations(observation)
         self.goal_kind, self.goal_offset = goal, goal_offset
         self.goal_in_pixels = goal_in_pixels
         self.reset_mode, self.reset_distribution = reset_mode, reset_distribution
@@ -152,7 +155,8 @@ class PushTEnv(MujocoEnv):
         self.raw_actions = action == "pixels"
         low, high = (0.0, BOARD) if self.raw_actions else (-1.0, 1.0)
         self.action_space = Box(low, high, (2,), np.float32)
-        self.observation_space = self._observation_space()
+        self._observe = Observations(names, pixels_size, self.simulation.state_size)
+        self.observation_space = self._observe.space
         self.rule: PoseRule | CoverageRule = (
             PoseRule(includes_agent=goal_includes_agent) if goal == "trajectory" else CoverageRule()
         )
@@ -168,7 +172,12 @@ class PushTEnv(MujocoEnv):
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Start an episode; `options` may give `state` and `goal`, five numbers each."""
         super().reset(seed=seed)
-        given = _checked_options(options)
+        given = checked_options(options)
+        if "goal" in given and self.goal_kind == "fixed":
+            raise ValueError(
+                "options['goal'] cannot move the fixed goal; make the environment with "
+                "goal='random' (dexworld/PushTMulti-v0), where every episode may have its own."
+            )
         self.solution = None
         starts = START_STATES[self.reset_distribution](self.np_random, seed)
         if self.goal_kind == "trajectory" and "goal" not in given:
@@ -270,38 +279,11 @@ class PushTEnv(MujocoEnv):
 
     # Observation
 
-    def _observation_space(self) -> Space[dict[str, NDArray[Any]]]:
-        low, high = -_ROOM, BOARD + _ROOM
-        bounds = np.array([high] * 4 + [2.0 * np.pi], np.float32)
-        size = self.pixels_size
-        spaces: dict[str, Space[Any]] = {
-            "pixels": Box(0, 255, (size, size, 3), np.uint8),
-            "state": Box(np.array([low] * 4 + [0.0], np.float32), bounds, dtype=np.float32),
-            "proprio": Box(low, high, (2,), np.float32),
-            "keypoints": Box(low, high, KEYPOINTS.shape, np.float32),
-            "physics": Box(-np.inf, np.inf, (self.simulation.state_size,), np.float64),
-        }
-        chosen = Dict({name: spaces[name] for name in self.observation_names})
-        return cast("Space[dict[str, NDArray[Any]]]", chosen)
-
     def _observation(
         self, task_state: FloatArray, physics: FloatArray | None = None
     ) -> dict[str, NDArray[Any]]:
-        observation: dict[str, NDArray[Any]] = {}
-        for name in self.observation_names:
-            if name == "state":
-                state = task_state.astype(np.float32)
-                state[4] = task_state[4] % (2.0 * np.pi)
-                observation[name] = state
-            elif name == "proprio":
-                observation[name] = task_state[:2].astype(np.float32)
-            elif name == "keypoints":
-                observation[name] = placed(KEYPOINTS, task_state[2:]).astype(np.float32)
-            elif name == "physics":
-                observation[name] = self.get_state() if physics is None else physics
-            else:
-                observation[name] = self._pixels(task_state)
-        return observation
+        state = self.get_state if physics is None else lambda: physics
+        return self._observe(task_state, state, self._pixels)
 
     def _pixels(self, task_state: FloatArray) -> Frame:
         pose = self.goal_state[2:] if self.goal_in_pixels else None
@@ -326,10 +308,9 @@ class PushTEnv(MujocoEnv):
         if isinstance(self.rule, PoseRule):
             distance, turn = self.rule.errors(task_state, self.goal_state)
             info["position_error"], info["angle_error"] = float(distance), float(turn)
-            near = distance < self.rule.position_tolerance
-            info["is_success"] = bool(near and turn < self.rule.angle_tolerance)
+            info["is_success"] = bool(self.rule.met(distance, turn))
         else:
-            info["is_success"] = covered > self.rule.threshold
+            info["is_success"] = bool(self.rule.met(covered))
         return info
 
     @property
@@ -338,9 +319,9 @@ class PushTEnv(MujocoEnv):
         return self.rule.name
 
     @property
-    def predicts_reward(self) -> bool:
-        """Whether the reward depends on the block's pose alone: true of the fixed goal."""
-        return self.goal_kind == "fixed"
+    def reward_reads(self) -> frozenset[str]:
+        """The block's pose, on which alone the reward of the fixed goal depends."""
+        return frozenset({"pose"}) if self.goal_kind == "fixed" else frozenset()
 
     def reward_of(self, features: Mapping[str, FloatArray]) -> FloatArray:
         """Return the rewards `(...)` of block poses `features["pose"]` `(..., 3)` [px, rad]."""
@@ -390,27 +371,3 @@ class PushTEnv(MujocoEnv):
 
 def _reward(covered: float) -> float:
     return min(covered / _FULL_REWARD, 1.0)
-
-
-def _check(name: str, value: object, allowed: Sequence[object]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is unknown; choose one of {list(allowed)}.")
-
-
-def _checked_options(options: Mapping[str, Any] | None) -> dict[str, FloatArray]:
-    """Return the reset options as arrays; raise `ValueError` for what cannot be one."""
-    checked = {}
-    for name, value in (options or {}).items():
-        _check("the reset option", name, ("state", "goal"))
-        numbers = np.array(value, np.float64)
-        if numbers.shape != (5,) or not np.isfinite(numbers).all():
-            raise ValueError(
-                f"options[{name!r}]={value!r}: give five finite numbers, agent x, y, block x, y "
-                "[px] and angle [rad]."
-            )
-        if ((numbers[:4] < -_ROOM) | (numbers[:4] > BOARD + _ROOM)).any():
-            raise ValueError(
-                f"options[{name!r}]={value!r}: positions are pixels on a board of {BOARD:g} px."
-            )
-        checked[name] = numbers
-    return checked

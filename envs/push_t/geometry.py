@@ -71,10 +71,11 @@ def coverage(poses: FloatArray, goals: FloatArray) -> FloatArray:
     """Return the share of the goal T that the block covers, in [0, 1].
 
     `poses` and `goals`, `(..., 3)`, broadcast against each other; areas are exact (shapely).
+    Poses that are not finite have coverage NaN.
     """
     poses, goals = np.broadcast_arrays(np.asarray(poses, float), np.asarray(goals, float))
-    covered = np.zeros(poses.shape[:-1])
     apart = np.linalg.norm(centre_of_mass(poses) - centre_of_mass(goals), axis=-1)
+    covered = np.where(np.isfinite(apart), 0.0, np.nan)
     near = apart < _REACH
     if near.any():
         blocks = shapely.polygons(placed(OUTLINE, poses[near]))

@@ -41,6 +41,10 @@ class CoverageRule:
     def __call__(self, task_state: FloatArray, goal_state: FloatArray) -> NDArray[np.bool_]:
         """Compare the coverage, which the agent's place does not change."""
         covered = coverage(np.asarray(task_state)[..., 2:], np.asarray(goal_state)[..., 2:])
+        return self.met(covered)
+
+    def met(self, covered: FloatArray | float) -> NDArray[np.bool_]:
+        """Return whether coverages `(...)`, measured elsewhere, are enough."""
         return np.asarray(covered > self.threshold)
 
 
@@ -76,5 +80,8 @@ class PoseRule:
 
     def __call__(self, task_state: FloatArray, goal_state: FloatArray) -> NDArray[np.bool_]:
         """Compare both errors with their tolerances."""
-        distance, angle = self.errors(task_state, goal_state)
+        return self.met(*self.errors(task_state, goal_state))
+
+    def met(self, distance: FloatArray, angle: FloatArray) -> NDArray[np.bool_]:
+        """Return whether `errors` `(...)` are small enough."""
         return np.asarray((distance < self.position_tolerance) & (angle < self.angle_tolerance))

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from ...assets import asset_path
-from ..mujoco_env import EXACT, FloatArray, MujocoSimulation
+from ..mujoco_env import FloatArray, MujocoSimulation, state_slices
 from .geometry import CENTRE_OF_MASS, legacy_pose
 
 UNIT = 100.0
@@ -32,8 +32,9 @@ class PushTTwin(MujocoSimulation):
         super().__init__(mujoco.MjModel.from_xml_path(str(asset_path("push_t.xml"))), SUBSTEPS)
         self._qpos = self.data.qpos
         self._ctrl = self.data.ctrl
-        self._qpos_part = _part(self.model, mujoco.mjtState.mjSTATE_QPOS)
-        self._ctrl_part = _part(self.model, mujoco.mjtState.mjSTATE_CTRL)
+        slices = state_slices(self.model)
+        self._qpos_part = slices[int(mujoco.mjtState.mjSTATE_QPOS)]
+        self._ctrl_part = slices[int(mujoco.mjtState.mjSTATE_CTRL)]
 
     def step(self, command: FloatArray) -> None:
         """Advance 0.1 s towards the target `command` `(2,)` [px]."""
@@ -106,12 +107,6 @@ class PushTTwin(MujocoSimulation):
     def __setstate__(self, saved: dict[str, Any]) -> None:
         PushTTwin.__init__(self)
         self.set_state(saved["physics"])
-
-
-def _part(model: mujoco.MjModel, component: mujoco.mjtState) -> slice:
-    """Return where a component lies in an integration state: components follow their bits."""
-    start = mujoco.mj_stateSize(model, int(EXACT) & (int(component) - 1))
-    return slice(start, start + mujoco.mj_stateSize(model, int(component)))
 
 
 def _task_state(qpos: FloatArray) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,13 @@ from typing import Any
 import numpy as np
 
 from .drawing import Frame
+
+INVISIBLE = ("dummy", "offscreen")
+"""Drivers that SDL falls back on without a display; nobody sees what they show."""
+
+
+class NoDisplayError(OSError):
+    """A window cannot be opened, or nobody would see it."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,15 @@ class Window:
     """Shows frames at a rate; pygame is imported when the first window opens."""
 
     def __init__(self, size: int, title: str, fps: float) -> None:
-        """Open a window of `size` x `size` px that shows at most `fps` frames per second."""
+        """Open a window of `size` x `size` px that shows at most `fps` frames per second.
+
+        Raises:
+            ImportError: pygame is missing.
+            NoDisplayError: there is no display. An invisible window has to be asked for, by the
+                environment variable SDL_VIDEODRIVER.
+        """
         self._pygame = _import_pygame()
-        self._pygame.display.init()
-        self._screen = self._pygame.display.set_mode((size, size))
+        self._screen = _open(self._pygame, size)
         self._pygame.display.set_caption(title)
         self._clock = self._pygame.time.Clock()
         self._size, self._fps = size, fps
@@ -63,6 +76,22 @@ class Window:
     def close(self) -> None:
         """Close the window."""
         self._pygame.display.quit()
+
+
+def _open(pygame: Any, size: int) -> Any:
+    try:
+        pygame.display.init()
+        driver = pygame.display.get_driver()
+        if driver not in INVISIBLE or os.environ.get("SDL_VIDEODRIVER"):
+            return pygame.display.set_mode((size, size))
+        reason = f"SDL found none but {driver!r}, which shows nothing"
+    except pygame.error as error:
+        reason = str(error)
+    pygame.display.quit()
+    raise NoDisplayError(
+        f"there is no display to open a window on ({reason}). Run this where a screen is "
+        'attached and DISPLAY or WAYLAND_DISPLAY is set, or choose render_mode="rgb_array".'
+    )
 
 
 def _import_pygame() -> Any:

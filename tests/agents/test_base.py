@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete, MultiBinary
 
-from dexworld.agents.base import HOLD_ACTION, NoOpAgent, RandomAgent, ReplayAgent
+from dexworld.agents.base import NoOpAgent, RandomAgent, ReplayAgent, rows_of
+from dexworld.world_models.base import HOLD_ACTION
 
 SPACE = Box(np.float32([-1.0, 2.0]), np.float32([1.0, 5.0]))
 
@@ -80,6 +81,36 @@ def test_a_row_that_starts_over_draws_at_once() -> None:
     np.testing.assert_array_equal(after[1], before[1])
 
 
+@pytest.mark.parametrize("space", [SPACE, Discrete(7, start=3)])
+def test_asking_a_random_agent_changes_nothing(space) -> None:
+    agent = RandomAgent(space, hold=2)
+    state = agent.start([0, 1])
+    for _ in range(3):
+        first, after = agent.predict(observation(2), state)
+        again, same = agent.predict(observation(2), state)
+        np.testing.assert_array_equal(first, again)
+        np.testing.assert_array_equal(after.draws, same.draws)
+        state = after
+
+
+def test_random_choices() -> None:
+    actions = acted(RandomAgent(Discrete(3, start=5)), list(range(40)), 5)
+    assert actions.dtype == np.int64 and set(actions.flatten().tolist()) == {5, 6, 7}
+
+
+def test_spaces_that_nothing_can_be_drawn_from() -> None:
+    with pytest.raises(ValueError, match="random actions need bounds"):
+        RandomAgent(Box(-np.inf, np.inf, (2,)))
+    with pytest.raises(TypeError, match="Box or Discrete, not MultiBinary"):
+        RandomAgent(MultiBinary(3))
+
+
+def test_an_observation_of_nothing() -> None:
+    assert rows_of(observation(3)) == 3
+    with pytest.raises(ValueError, match="the observation is empty"):
+        rows_of({})
+
+
 def held(*values: float) -> dict[str, np.ndarray]:
     return {HOLD_ACTION: np.float32(values)[:, None]}
 
@@ -95,6 +126,11 @@ def test_doing_nothing_repeats_what_held_still_at_the_start() -> None:
     np.testing.assert_array_equal(actions[:, 0], np.float32([0.1, 0.8]))
     actions, state = agent.predict(held(0.9), agent.take(state, np.array([1])))
     np.testing.assert_array_equal(actions[:, 0], np.float32([0.8]))
+
+
+def test_doing_nothing_needs_to_know_what_holds_still() -> None:
+    with pytest.raises(KeyError, match=r"lacks 'hold_action'; it has \['state'\].*HoldAction"):
+        NoOpAgent().predict(observation(1))
 
 
 EPISODES = {5: np.float32([[1.0], [2.0], [3.0]]), 6: np.float32([[4.0]])}
@@ -118,7 +154,9 @@ def test_a_recording_starts_over_with_its_episode() -> None:
 
 
 def test_a_recording_that_is_not_there() -> None:
-    with pytest.raises(KeyError, match=r"no actions were recorded for the episode seeds \[9\]"):
+    with pytest.raises(
+        KeyError, match=r"no actions were recorded for the episode seeds \[9\].*of \[5, 6\]"
+    ):
         ReplayAgent(EPISODES).start([5, 9])
     with pytest.raises(ValueError, match=r"episodes \[3\] have no actions"):
         ReplayAgent({3: np.zeros((0, 1), np.float32)})

@@ -133,9 +133,9 @@ class PinchEnv(MujocoEnv):
         return command / 0.08
 
     @property
-    def predicts_reward(self) -> bool:
-        """The ball's height is all."""
-        return True
+    def reward_reads(self) -> frozenset[str]:
+        """The ball's place is all."""
+        return frozenset({"ball"})
 
     def reward_of(self, features: Any) -> FloatArray:
         """Return the height of the ball."""

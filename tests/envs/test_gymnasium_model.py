@@ -160,6 +160,22 @@ def test_the_exact_state_joins_the_observation() -> None:
         np.testing.assert_array_equal(observation["physics"], env.unwrapped.get_state())  # type: ignore[attr-defined]
 
 
+class TestCompared(TestDict):
+    """Goals are told from the observed place, which is needed beside the exact state."""
+
+    def make_model(self) -> WorldModel:
+        return GymnasiumModel(WalkSeen, ["place"])
+
+
+def test_what_is_compared_is_observed() -> None:
+    model = GymnasiumModel(WalkSeen, ["place"])
+    assert model.observes == {"physics", "place"}
+    with pytest.raises(KeyError, match=r"lacks \['place'\]"):
+        model.encode({"physics": np.zeros((1, 2))})
+    with pytest.raises(KeyError, match=r"no arrays \['side'\]; it observes \['place'\]"):
+        GymnasiumModel(WalkSeen, ["side"])
+
+
 def test_an_environment_that_cannot_be_restored() -> None:
     make = lambda: gym.make("Pendulum-v1")
     for adapt in (lambda: ExactState(make()), lambda: GymnasiumModel(make)):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict
 
-from dexworld.envs.hold_action import HOLD_ACTION, HoldAction
+from dexworld.envs.hold_action import HoldAction
+from dexworld.world_models.base import HOLD_ACTION
 
 
 class Plain(gym.Env[Any, Any]):

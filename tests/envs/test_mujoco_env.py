@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
-from dexworld.envs.mujoco_env import MujocoEnv, MujocoSimulation, Simulation
+from dexworld.envs.mujoco_env import (
+    EXACT,
+    MujocoEnv,
+    MujocoSimulation,
+    Simulation,
+    state_slices,
+)
 from dexworld.envs.push_t.chipmunk import PushTChipmunk
 from dexworld.envs.push_t.twin import PushTTwin
 
@@ -80,6 +86,32 @@ def test_states_round_trip_and_foreign_ones_are_refused():
         CartEnv().set_state(PushTTwin().get_state())
 
 
+def test_a_task_state_of_another_size_is_refused():
+    for simulation, wrong in ((Cart(), np.zeros(3)), (PushTTwin(), np.zeros(3))):
+        before = simulation.get_state()
+        with pytest.raises(ValueError, match=r"shape \(3,\) cannot be started from.*have shape"):
+            simulation.set_task_state(wrong)
+        with pytest.raises(ValueError, match="cannot be started from"):
+            simulation.set_task_state(simulation.get_task_state()[None])
+        assert np.array_equal(simulation.get_state(), before)
+
+
+def test_components_of_a_state_stand_where_their_slices_say():
+    for model in (Cart().model, PushTTwin().model):
+        data = mujoco.MjData(model)
+        rng, size = np.random.default_rng(0), mujoco.mj_stateSize(model, EXACT)
+        mujoco.mj_setState(model, data, rng.normal(size=size), EXACT)
+        state = np.empty(size)
+        mujoco.mj_getState(model, data, state, EXACT)
+        slices = state_slices(model)
+        assert sum(part.stop - part.start for part in slices.values()) == size
+        for component in ("TIME", "QPOS", "QVEL", "CTRL", "WARMSTART"):
+            bit = int(getattr(mujoco.mjtState, f"mjSTATE_{component}"))
+            part = np.empty(mujoco.mj_stateSize(model, bit))
+            mujoco.mj_getState(model, data, part, bit)
+            assert np.array_equal(state[slices[bit]], part), component
+
+
 def test_actions_are_checked_and_clipped():
     env = CartEnv()
     assert env.check_action(np.array([7.0])).tolist() == [1.0]
@@ -103,6 +135,7 @@ def test_observation_keys_are_checked():
 def test_an_environment_tells_no_rewards_unless_it_says_so():
     env = CartEnv()
     assert env.predicts_reward is False
+    assert env.reward_reads == frozenset()
     with pytest.raises(NotImplementedError, match="CartEnv"):
         env.reward_of({})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import mujoco
 import numpy as np
 import pytest
@@ -164,6 +166,69 @@ def test_what_comes_after_a_divergence_is_not_a_number(pinch, monkeypatch, tmp_p
             np.testing.assert_array_equal(values[[0, 2]], expected[[0, 2]])
             np.testing.assert_array_equal(values[1, :2], expected[1, :2])
             assert np.isnan(values[1, 2:]).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_divergence_is_the_same_in_advance(pinch, monkeypatch, tmp_path, threads) -> None:
+    monkeypatch.chdir(tmp_path)
+    start, commands = pinch.squeeze(), commands_for(pinch)
+    rollout = Rollout(pinch.model, threads)
+    states = np.repeat(start[None], len(commands), axis=0)
+    healthy = rollout.advance(states, pinch.controls(commands, states))
+    commands[1, 2] = 1e14
+    advanced = rollout.advance(states, pinch.controls(commands, states))
+    np.testing.assert_array_equal(advanced[[0, 2]], healthy[[0, 2]])
+    assert np.isnan(advanced[1]).all()
+    # A warning of an earlier row, or call, does not count.
+    np.testing.assert_array_equal(
+        rollout.advance(states[[1, 0]], pinch.controls(commands[[1, 0]], states[[1, 0]]))[1],
+        healthy[0],
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_is_not_finite_stays_so_and_writes_no_log(
+    simulation, monkeypatch, tmp_path, threads
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start, commands = in_contact(simulation), commands_for(simulation)
+    rollout = Rollout(simulation.model, threads)
+    healthy = rolled(rollout, simulation, start, commands)
+    states = np.repeat(start[None], len(commands), axis=0)
+    states[2, 1] = np.nan
+    broken = commands.copy()
+    broken[1, 3] = np.nan
+    controls = simulation.controls(broken, states)
+    result = rollout(states, controls, simulation.substeps)
+    for values, expected in zip(result, healthy, strict=True):
+        np.testing.assert_array_equal(values[0], expected[0])
+        np.testing.assert_array_equal(values[1, :3], expected[1, :3])
+        assert np.isnan(values[1, 3:]).all() and np.isnan(values[2]).all()
+    advanced = rollout.advance(states, controls)
+    assert np.isfinite(advanced[0]).all() and np.isnan(advanced[1:]).all()
+    assert np.isnan(rollout.advance(advanced[1:], controls[1:])).all()
+    seen = rollout.sensors(advanced)
+    assert np.isfinite(seen[0]).all() and np.isnan(seen[1:]).all()
+    np.testing.assert_array_equal(seen[0], healthy.sensors[0, -1])
+    assert not list(tmp_path.iterdir()), "MuJoCo wrote a log"
+
+
+def test_threads_are_kept_until_closing(pinch) -> None:
+    start, commands = pinch.squeeze(), commands_for(pinch)
+    states = np.repeat(start[None], len(commands), axis=0)
+    controls = pinch.controls(commands, states)
+    before, started = set(threading.enumerate()), set()
+    rollout = Rollout(pinch.model, 2)
+    for _ in range(6):
+        rollout.advance(states, controls)
+        started |= set(threading.enumerate()) - before
+    assert 1 <= len(started) <= 2
+    assert all(thread.is_alive() for thread in started)
+    rollout.close()
+    assert not any(thread.is_alive() for thread in started)
+    with pytest.raises(RuntimeError):
+        rollout.advance(states, controls)
+    rollout.close()
 
 
 def test_a_rollout_needs_a_thread() -> None:

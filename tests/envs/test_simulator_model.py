@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from dexworld.envs.simulator_model import SimulatorModel
+from dexworld.planners.candidates import Candidates
+from dexworld.planners.objectives import LatentDistance, NegativeReward
 from dexworld.world_models.base import Observation, WorldModel
 from dexworld.world_models.conformance import WorldModelConformance
 
@@ -224,6 +226,56 @@ def test_actions_of_another_shape() -> None:
     state = model.encode(observed(make(), 1))
     with pytest.raises(ValueError, match=r"\(1, 1, 2, 3\); the last dimension must be.*\(2,\)"):
         model.rollout(state, torch.zeros(1, 1, 2, 3))
+
+
+def test_a_state_of_another_model(pinch_env) -> None:
+    model, toy = SimulatorModel(FIXED, threads=1), SimulatorModel(pinch_env(), threads=1)
+    observation, _ = pinch_env().reset(seed=0)
+    foreign = toy.encode({"physics": observation["physics"][None]})
+    size = model.simulation.state_size
+    with pytest.raises(ValueError, match=rf"state\['physics'\] has shape.*\(B, {size}\).*another"):
+        model.rollout(foreign, torch.zeros(1, 1, 2, 2))
+    with pytest.raises(ValueError, match="Was it encoded by another model"):
+        model.step(foreign, torch.zeros(1, 2))
+    with pytest.raises(KeyError, match=r"lacks \['physics'\].*SimulatorModel.*\['latent'\]"):
+        model.step({"latent": torch.zeros(1, 3)}, torch.zeros(1, 2))
+
+
+def test_executed_actions_of_another_shape() -> None:
+    seen = observed(make(), 2)
+    model = SimulatorModel(FIXED, source="state", threads=1)
+    belief = model.encode(seen)
+    with pytest.raises(ValueError, match="are for 1 problems"):
+        model.encode(seen, belief, torch.zeros(1, 3, 2))
+
+
+@pytest.mark.parametrize("key", ["reward", "state", "agent"])
+def test_a_plan_that_is_not_finite_never_wins(key) -> None:
+    """The rows that a broken one shares a batch with are planned as ever."""
+    model = SimulatorModel(FIXED, threads=1)
+    state = model.encode(observed(make(), 2))
+    objective = NegativeReward() if key == "reward" else LatentDistance(key)
+    candidates = Candidates(model, objective, state, state, horizon=3)
+    actions = torch.rand((2, 5, 3, 2), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    healthy = candidates.evaluate(actions)
+    actions[0, 3, 0, 1] = torch.nan
+    costs = Candidates(model, objective, state, state, horizon=3).evaluate(actions)
+    assert costs[0, 3] == torch.inf
+    costs[0, 3] = healthy[0, 3]
+    assert torch.equal(costs, healthy)
+
+
+def test_only_the_features_that_are_asked_for_are_computed(monkeypatch) -> None:
+    model = SimulatorModel(FIXED, threads=1)
+    state = model.encode(observed(make(), 1))
+    asked, features = [], model.simulation.features
+    monkeypatch.setattr(
+        model.simulation, "features", lambda s, keys: asked.append(set(keys)) or features(s, keys)
+    )
+    for keys in (["agent"], ["reward"], ["reward", "state"], [], None):
+        model.rollout(state, torch.zeros(1, 1, 2, 2), keys)
+    everything = {"state", "pose", "agent", "keypoints"}
+    assert asked == [{"agent"}, {"pose"}, {"pose", "state"}, set(), everything]
 
 
 def test_closing_ends_the_threads() -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import pytest
-import torch
+import math
 
+import pytest
+
+from dexworld.experiments.benchmark_baseline import UnboundedCEM
 from dexworld.experiments.benchmark_planners import (
     BASELINE,
     TUNING_SEEDS,
-    Row,
-    UnboundedCEM,
+    budget_columns,
     evaluations_to_reach,
     final_rows,
     linear_quadratic_planners,
     linear_quadratic_rows,
-    linear_quadratic_table,
+    linear_quadratic_tables,
     mean_progress_rows,
     progress_rows,
 )
+from dexworld.experiments.benchmark_tables import Row
+from dexworld.planners.cem import CEM
 from dexworld.planners.linear_quadratic import bounded_problem
 
 
@@ -40,20 +43,6 @@ def test_icem_needs_half_the_evaluations(progress: list[Row]) -> None:
     assert reached <= float(ends["CEM"]["evaluations"]) / 2
 
 
-def test_the_baseline_leaves_the_bounds_while_it_searches_only() -> None:
-    problem = bounded_problem(seed=101)
-    plan = UnboundedCEM(samples=50, iterations=5, elites=10).plan(
-        problem.model, problem.objective, problem.state, problem.goal
-    )
-    assert plan.actions.abs().max() == 1.0
-    predicted = plan.predictions["state"][:, -1]
-    torch.testing.assert_close(plan.cost, (predicted - problem.goal["state"]).square().sum(dim=1))
-    with pytest.raises(ValueError, match="no warm start and no budget"):
-        UnboundedCEM().plan(
-            problem.model, problem.objective, problem.state, problem.goal, budget_s=1.0
-        )
-
-
 def test_rows_add_up() -> None:
     planners = [("baseline", UnboundedCEM(samples=20, iterations=3, elites=5))]
     rows = [
@@ -68,10 +57,43 @@ def test_rows_add_up() -> None:
     assert evaluations_to_reach(mean, "baseline", -1.0) is None
 
 
+def test_a_budget_pays_for_the_iterations_that_end_within_it() -> None:
+    rows: list[Row] = [
+        {"planner": "mine", "seed": seed, "evaluations": evaluations, "seconds": seconds, "cost": c}
+        for seed, evaluations, seconds, c in (
+            (1, 10, 0.5, 8.0),
+            (1, 19, 1.5, 4.0),
+            (1, 26, 2.0, 2.0),
+            (2, 10, 1.5, 6.0),
+            (2, 19, 2.5, 0.0),
+        )
+    ]
+    rows += [{**row, "planner": "another", "cost": -1.0} for row in rows]
+    found = budget_columns(rows, "mine", "evaluations", (10, 25, 26, 100))
+    assert found == {"after_10": 7.0, "after_25": 2.0, "after_26": 1.0, "after_100": 1.0}
+    found = budget_columns(rows, "mine", "seconds", (0.1, 1.0, 1.5, 3.0), " s")
+    assert list(found) == ["after_0.1 s", "after_1 s", "after_1.5 s", "after_3 s"]
+    # After 1 s only one of the seeds has a plan.
+    values = [float(value) for value in found.values()]
+    assert [math.isnan(value) for value in values] == [True, True, False, False]
+    assert values[2:] == [5.0, 1.0]
+
+
+def test_a_search_can_be_ended_by_its_time() -> None:
+    planners = [("CEM", CEM(5, samples=20, iterations=5_000, elites=5))]
+    rows = progress_rows(planners, bounded_problem(seed=101), 101, budget_s=0.1)
+    assert 1 <= len(rows) < 5_000
+    assert rows[-1]["iteration"] == len(rows)
+
+
 @pytest.mark.slow
-def test_the_table_has_every_planner() -> None:
-    rows = linear_quadratic_table(seeds=1)
-    assert [row["planner"] for row in rows] == [name for name, _ in linear_quadratic_planners()]
-    assert rows[0]["cost_of_baseline"] == 1.0
+def test_the_tables_have_every_planner() -> None:
+    for rows in linear_quadratic_tables(seeds=1).values():
+        assert [row["planner"] for row in rows] == [name for name, _ in linear_quadratic_planners()]
+        assert len({tuple(row) for row in rows}) == 1
+        assert rows[0].get("cost_of_baseline", 1.0) == 1.0
+    # All searches are over by 9000 evaluations: there the tables meet.
+    final, budgets = linear_quadratic_tables(seeds=1).values()
+    assert [row["cost"] for row in final] == [row["after_9000"] for row in budgets]
     with pytest.raises(ValueError, match="at least one seed"):
-        linear_quadratic_table(seeds=0)
+        linear_quadratic_tables(seeds=0)

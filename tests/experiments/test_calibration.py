@@ -44,12 +44,12 @@ class Drifting(Line):
     drift = -0.1
 
 
-def calibrated(env: type[Line], execute: int) -> Calibration:
+def calibrated(env: type[Line], execute: int, judged: bool = True) -> Calibration:
     one = torch.eye(1, dtype=torch.float64)
     planner = CEM(3, samples=16, iterations=2, elites=3, kept=1)
     model = LinearModel(one, 0.2 * one, SPACE)
     agent = PlanningAgent(model, planner, QuadraticCost(), execute=execute)
-    observer = Calibration(agent.objective, execute)
+    observer = Calibration(agent.objective, execute, judged)
     list(run_episodes(agent, env, [1, 2], 2, [observer]))
     return observer
 
@@ -64,6 +64,12 @@ def test_a_model_without_error_has_no_gap(execute, plans) -> None:
         for predicted, real in observer.pairs[seed]:
             assert predicted == pytest.approx(real, abs=1e-7)
     assert observer.pairs[1] != observer.pairs[2]
+
+
+def test_beliefs_that_do_not_tell_the_cost_are_not_compared() -> None:
+    observer = calibrated(Line, 1, judged=False)
+    assert observer.pairs == {1: [], 2: []}
+    assert [len(search) for search in observer.searches[1]] == [2] * 6
 
 
 def test_a_wrong_model_has_the_gap_that_it_has() -> None:

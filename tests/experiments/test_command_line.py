@@ -7,10 +7,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import mujoco
+import mujoco.rollout
+import numpy as np
 import pytest
 
 from dexworld.experiments.command_line import (
     code_fingerprint,
+    fingerprint,
+    log_simulator_warnings,
     nearest,
     provenance,
     settings_help,
@@ -20,6 +25,8 @@ BAD = {
     "a preset": (["experiment=push_t_goal_simulatr"], "Did you mean 'push_t_goal_simulator'?"),
     "a planner": (["planner=iccem"], "there is no planner 'iccem'. Did you mean 'icem'?"),
     "a group option": (["env=push_t_gaol"], "Did you mean 'push_t_goal'?"),
+    "a model": (["model=simulatr"], "Did you mean 'simulator'?"),
+    "a key under a model": (["model=gymnasium", "model.sorce=state"], "Did you mean 'source'?"),
     "an objective": (["objective=push"], "Did you mean 'push_t'?"),
     "an agent": (["agent=nop"], "Did you mean 'noop'?"),
     "a key": (
@@ -87,7 +94,10 @@ BAD = {
     "parallel": (["parallel=0"], "parallel=0: run at least one episode at a time."),
     "a stage": (["stage=test"], "stage='test': choose one of ['train', 'tune', 'evaluate']."),
     "existing": (["existing=keep"], "existing='keep': choose one of ['refuse', 'resume'"),
-    "a kind of agent": (["agent.kind=planing"], "agent.kind='planing': choose planning, noop or"),
+    "a kind of agent": (
+        ["agent.kind=planing"],
+        "agent.kind='planing': choose one of ['planning', 'noop',",
+    ),
     "execute": (["agent.execute=3"], "execute=3 decisions of a plan of horizon 2: choose between"),
     "steps": (["agent.steps_per_decision=0"], "steps) must be at least 1, got 0."),
     "increment": (["agent.increment=-1"], "must be positive, got -1"),
@@ -132,7 +142,7 @@ def test_the_status_of_the_process(tmp_path) -> None:
 def test_help_says_what_it_does_and_what_can_be_set(run_plan) -> None:
     status, output, _ = run_plan("--help")
     assert status == 0
-    assert output.startswith("dexworld-plan evaluates a planner")
+    assert output.startswith("dexworld-plan evaluates any agent")
     assert "dexworld-plan experiment=push_t_goal_simulator" in output
     assert "  episodes                  Episodes to evaluate." in output
     assert "  agent.execute             Decisions carried out before planning again." in output
@@ -183,15 +193,78 @@ def test_provenance_says_what_a_result_depends_on() -> None:
     assert len(record["code_fingerprint"]) == 16
 
 
-def test_the_fingerprint_changes_with_the_code(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("dexworld.experiments.command_line.PACKAGE", tmp_path)
+def test_the_fingerprint_changes_with_the_code(tmp_path) -> None:
     source = tmp_path / "envs" / "world.py"
     source.parent.mkdir()
     prints = []
     for text in ("a = 1", "a = 2", "a = 1"):
         source.write_text(text)
         (tmp_path / "envs" / "notes.txt").write_text(str(len(prints)))
-        prints.append(code_fingerprint())
+        prints.append(fingerprint(tmp_path))
     assert prints[0] == prints[2] != prints[1]
     Path(source).rename(source.with_name("other.py"))
-    assert code_fingerprint() != prints[0]
+    assert fingerprint(tmp_path) != prints[0]
+
+
+def test_the_fingerprint_is_of_the_code_that_runs(monkeypatch) -> None:
+    """Edits during an evaluation must not pass for the code that evaluated."""
+    before = code_fingerprint()
+    monkeypatch.setattr("dexworld.experiments.command_line.fingerprint", lambda package: "edited")
+    assert code_fingerprint() == before
+
+
+def test_the_commit_is_that_of_the_package_alone(monkeypatch, tmp_path) -> None:
+    """An installation inside another repository must not borrow its commit."""
+    repository, package = tmp_path, tmp_path / "site-packages" / "dexworld"
+    package.mkdir(parents=True)
+    git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "another"], check=True)
+    monkeypatch.setattr("dexworld.experiments.command_line.PACKAGE", package)
+    assert provenance(0)["git_commit"] is None
+    monkeypatch.setattr("dexworld.experiments.command_line.PACKAGE", repository)
+    assert len(provenance(0)["git_commit"]) == 12
+
+
+UNSTABLE = """<mujoco><worldbody><body><joint name="x" type="slide"/><geom size="0.1"/></body></worldbody>
+<actuator><motor joint="x"/></actuator></mujoco>"""
+
+
+def test_the_simulators_warnings_are_logged_once_and_leave_no_file(
+    monkeypatch, tmp_path, caplog
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = mujoco.get_mju_user_warning()
+    try:
+        log_simulator_warnings()
+        model = mujoco.MjModel.from_xml_string(UNSTABLE)
+        states = np.zeros((20, mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)))
+        controls = np.full((20, 3, 1), 1e30)
+        workers = [mujoco.MjData(model) for _ in range(2)]
+        mujoco.rollout.rollout(model, workers, states, controls)
+    finally:
+        mujoco.set_mju_user_warning(before)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "MuJoCo: Nan, Inf or huge value in CTRL at ACTUATOR 0." in record.getMessage()
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_left_in_the_current_folder(tmp_path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    places = [f"output={tmp_path / 'results'}", f"cache={tmp_path / 'cache'}"]
+    command = [*COMMAND, "agent=noop", "episodes=1", "videos=0", "env.episode_steps=2", *places]
+    here.chmod(0o555)
+    ended = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == ""
+    assert not list(here.iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_one_warning(run_plan, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    status, output, error = run_plan("episodes=1", "videos=0", "output=o", "cache=file/cache")
+    assert (status, output) == (0, "")
+    (line,) = (line for line in error.splitlines() if line.startswith("WARNING: "))
+    assert "floors and ceilings are not kept for the next evaluation (file/cache: Not a" in line

@@ -13,25 +13,28 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from dexworld.agents.base import NoOpAgent, RandomAgent
+from dexworld.agents.planning import PlanningAgent
+from dexworld.envs.gymnasium_model import GymnasiumModel
+from dexworld.envs.simulator_model import SimulatorModel
 from dexworld.experiments.command_line import CONF
 from dexworld.experiments.config import (
     PLANNERS,
     TERMS,
     AgentConfig,
+    ModelConfig,
     ObjectiveConfig,
     PlanConfig,
-    build,
-    check_arguments,
     make_action_map,
+    make_agent,
+    make_agent_and_env,
     make_env,
-    make_floor,
     make_model,
     make_objective,
     make_planning_agent,
     register_schemas,
-    schema,
 )
-from dexworld.planners import CEM, KeypointDistance, Smoothness
+from dexworld.experiments.schema import build, schema
+from dexworld.planners import KeypointDistance, Smoothness
 from dexworld.world_models.actions import Chain, Hold, Increments, Interpolate
 
 PRESETS = sorted(path.stem for path in Path(CONF, "experiment").glob("*.yaml"))
@@ -83,13 +86,6 @@ def test_every_planner_can_be_chosen_with_its_own_defaults(name) -> None:
     assert {key: getattr(built, key) for key in defaults} == defaults
 
 
-def test_a_schema_has_the_settings_of_what_it_builds() -> None:
-    assert schema(CEM) is schema(CEM)
-    settings = schema(CEM)(horizon=3)
-    settings.samples = 40
-    assert build(settings) == CEM(horizon=3, samples=40)
-
-
 def test_terms_add_up() -> None:
     config = ObjectiveConfig(
         keypoints=schema(KeypointDistance)(weight=2.0), smoothness=schema(Smoothness)()
@@ -121,14 +117,86 @@ def test_a_decision_means_what_the_configuration_says(config, kinds) -> None:
         assert type(action_map) is kinds
 
 
-def test_floors() -> None:
-    space = Box(-1.0, 1.0, (2,))
-    config = PlanConfig(agent=AgentConfig(hold=7))
-    assert isinstance(make_floor("noop", config, space), NoOpAgent)
-    floor = make_floor("random", config, space)
+def test_the_term_of_a_slot_reads_what_the_slot_is_called_after() -> None:
+    slots = ("agent", "keypoints", "pose", "latent", "reward")
+    given = ", ".join(f"{slot}: {{weight: 2.0}}" for slot in slots)
+    config = composed("objective=push_t_coverage", f"objective={{{given}}}")
+    for slot in slots:
+        term = build(getattr(config.objective, slot))  # type: ignore[attr-defined]
+        assert term.weight == 2.0 and isinstance(term, TERMS[slot])
+        assert term.key == slot
+
+
+def test_increments_are_not_compared_with_the_command(tiny) -> None:
+    def config(increment: float | None, from_command: bool) -> PlanConfig:
+        smoothness = schema(Smoothness)(from_command=from_command)
+        objective = ObjectiveConfig(keypoints=schema(KeypointDistance)(), smoothness=smoothness)
+        return tiny(objective=objective, agent=AgentConfig(increment=increment))
+
+    for increment, from_command in ((None, True), (0.5, False)):
+        assert isinstance(make_agent(config(increment, from_command)), PlanningAgent)
+    with pytest.raises(ValueError, match=r"set objective\.smoothness\.from_command=false"):
+        make_agent(config(0.5, True))
+
+
+def test_floors(tiny) -> None:
+    assert isinstance(make_agent(tiny(agent=AgentConfig(kind="noop"))), NoOpAgent)
+    floor = make_agent(tiny(agent=AgentConfig(kind="random", hold=7)))
     assert isinstance(floor, RandomAgent) and floor.hold == 7
-    with pytest.raises(ValueError, match="choose planning, noop or random"):
-        make_floor("planing", config, space)
+
+
+@pytest.mark.parametrize(
+    ("agent", "message"),
+    [
+        (AgentConfig("planing"), r"agent.kind='planing': choose one of \['planning', 'noop'"),
+        (AgentConfig("replay"), r"agent.kind=replay needs agent.path, a recorded episode"),
+        (AgentConfig("sb3"), r"agent.kind=sb3 needs agent.path, a saved policy"),
+        (AgentConfig("sb3", "x.zip", "PPOO"), r"no algorithm 'PPOO'. Valid: .*'PPO', 'SAC'"),
+    ],
+)
+def test_agents_that_cannot_be(tiny, agent, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_agent(tiny(agent=agent))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (ModelConfig("simulater"), "model.kind='simulater': choose simulator or gymnasium"),
+        (ModelConfig("gymnasium", "state"), "model.source='state' is for simulators"),
+        (ModelConfig("simulator", "stat"), "source='stat': choose one of"),
+    ],
+)
+def test_models_that_cannot_be(tiny, model, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_model(tiny(model=model))
+
+
+@pytest.mark.parametrize(
+    ("option", "kind", "source"),
+    [("simulator", SimulatorModel, "physics"), ("simulator_state", SimulatorModel, "state")],
+)
+def test_models_by_name(option, kind, source) -> None:
+    model = make_model(composed(f"model={option}", "model.threads=1"))
+    assert isinstance(model, kind) and model.observes == {source}
+
+
+def test_the_environment_itself_as_the_model_compares_what_the_objective_reads() -> None:
+    overrides = ["env=push_t", "model=gymnasium", "agent=planning", "objective=push_t_coverage"]
+    config = composed(*overrides, "objective.reach=null")
+    model = make_model(config)
+    assert isinstance(model, GymnasiumModel) and model.observes == {"physics", "keypoints"}
+    agent, make = make_agent_and_env(config)
+    observation, _ = make().reset(seed=0)
+    assert set(observation) == {"physics", "keypoints", "goal_physics", "goal_keypoints"}
+    assert isinstance(agent, PlanningAgent)
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in Path(CONF, "env").glob("push_t*.yaml")))
+def test_every_environment_can_be_chosen(name) -> None:
+    config = composed(f"env={name}")
+    _, info = make_env(config, frozenset())().reset(seed=0)
+    assert "goal" in info
 
 
 def test_the_environment_is_observed_as_the_agent_needs(tiny) -> None:
@@ -149,13 +217,3 @@ def test_the_model_may_be_another_environment_than_the_real_one(tiny) -> None:
     assert model.observes == {"state"}
     env = make_env(config, model.observes)()
     assert type(env.unwrapped.simulation).__name__ == "PushTChipmunk"  # type: ignore[attr-defined]
-
-
-def test_arguments_are_checked_by_name() -> None:
-    check_arguments("dexworld/PushT-v0", {"physics": "pymunk"})
-    check_arguments("dexworld.envs:dexworld/PushT-v0", {"physics": "pymunk"})
-    check_arguments("CartPole-v1", {"sutton_barto_reward": True})
-    with pytest.raises(
-        ValueError, match=r"CartPole-v1 takes no argument 'foo'. Valid: render_mode"
-    ):
-        check_arguments("CartPole-v1", {"foo": 1})

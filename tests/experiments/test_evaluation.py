@@ -76,8 +76,9 @@ def planning_agent() -> PlanningAgent:
 
 
 def what_happened(results: list[EpisodeResult]) -> list[dict[str, Any]]:
-    """Return all but the wall time."""
-    return [{**asdict(r), "plan_seconds": len(r.plan_seconds)} for r in results]
+    """Return all but the wall time, by seed."""
+    in_order = sorted(results, key=lambda result: result.seed)
+    return [{**asdict(r), "plan_seconds": len(r.plan_seconds)} for r in in_order]
 
 
 def test_an_episode_does_not_depend_on_how_many_run_beside_it() -> None:
@@ -90,7 +91,56 @@ def test_an_episode_does_not_depend_on_how_many_run_beside_it() -> None:
         together = run_episodes(planning_agent(), Point, seeds, parallel)
         assert what_happened(list(together)) == alone
     backwards = run_episodes(planning_agent(), Point, seeds[::-1], 2)
-    assert what_happened(list(backwards)) == alone[::-1]
+    assert what_happened(list(backwards)) == alone
+
+
+def test_an_episode_is_told_of_when_it_ends() -> None:
+    class Watched(Point):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            running.append(self)
+            return super().reset(seed=seed)
+
+    running: list[Watched] = []
+    seeds = [11, 12, 13, 14, 15]
+    results = run_episodes(planning_agent(), Watched, seeds, 5)
+    first = next(results)
+    assert any(each.left > 0 for each in running), "all episodes were waited for"
+    others = list(results)
+    assert sorted([first.seed, *(other.seed for other in others)]) == seeds
+    steps = [first.steps, *(other.steps for other in others)]
+    assert steps == sorted(steps) and steps[0] < steps[-1]
+
+
+def test_an_environment_that_tells_of_no_success() -> None:
+    class Silent(Tape):
+        def step(self, action: Any) -> Any:
+            return (*super().step(action)[:4], {})
+
+    agent = ReplayAgent({0: np.zeros((1, 1), np.float32)})
+    (result,) = run_episodes(agent, Silent, [0])
+    assert result.success is None and result.success_at_end is None
+    assert result.episode_return == 8
+    assert summarise([result])["success_rate"] == 0.0
+
+
+def test_success_may_be_told_at_the_end_only() -> None:
+    class Late(Tape):
+        def step(self, action: Any) -> Any:
+            *rest, ended, info = super().step(action)
+            return *rest, ended, info if ended else {}
+
+    agent = ReplayAgent({seed: np.zeros((1, 1), np.float32) for seed in range(4)})
+    results = list(run_episodes(agent, Late, range(4)))
+    assert [r.success for r in results] == [False, True, False, True]
+    assert [r.steps_to_success for r in results] == [None, 4, None, 4]
+
+
+def test_the_figures_do_not_depend_on_the_order_of_the_episodes() -> None:
+    results = [
+        EpisodeResult(seed, False, False, None, 1, value, value)
+        for seed, value in enumerate((1e16, 1.0, -1e16, 0.1, 0.2, 0.3))
+    ]
+    assert summarise(results) == summarise(results[::-1]) == summarise(results[3:] + results[:3])
 
 
 def test_success_at_any_time_and_at_the_end() -> None:

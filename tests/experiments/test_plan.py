@@ -12,10 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import yaml
 from rich.console import Console
 
+from dexworld.envs.push_t.teleoperation import Demonstration, save_demonstration
 from dexworld.experiments import plan, references
 from dexworld.experiments.config import AgentConfig, EnvConfig, ModelConfig
 from dexworld.experiments.filming import Filming
@@ -166,7 +169,7 @@ def test_floors_are_computed_once(tiny, tmp_path, monkeypatch) -> None:
 
 def test_the_ceiling_is_the_model_as_its_own_world(tiny, tmp_path) -> None:
     real = EnvConfig("dexworld/PushTGoal-v0", {"physics": "pymunk"}, 10)
-    model = ModelConfig("state", None, {"physics": "mujoco"}, 1)
+    model = ModelConfig("simulator", "state", None, {"physics": "mujoco"}, 1)
     metrics = evaluate(tiny(env=real, model=model, floors=True, episodes=2))
     ceiling = metrics["ceiling"]
     assert not ceiling["same_as_run"] and ceiling["episodes"] == 2
@@ -211,3 +214,84 @@ def test_the_report_can_be_opened(run_plan, monkeypatch) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
     run_plan("agent=noop", "episodes=1", "videos=0", "output=mine", "open_report=true")
     assert len(opened) == 1 and opened[0].startswith("file:///")
+
+
+EXAMPLE = Path(__file__).parents[2] / "experiments" / "examples" / "plan_in_my_environment.py"
+
+
+def test_planning_in_an_environment_of_somebody_elses(run_plan, tmp_path, monkeypatch) -> None:
+    source = EXAMPLE.read_text().partition("agent = ")[0]
+    (tmp_path / "my_puck.py").write_text(f"{source}\ngym.register('Puck-v0', Puck)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    overrides = ["env=gymnasium", "env.id=my_puck:Puck-v0", "env.episode_steps=30"]
+    overrides += ["model=gymnasium", "agent=planning", "objective=reward", "planner.horizon=8"]
+    overrides += ["planner.samples=16", "episodes=2", "parallel=2", "floors=true", "output=mine"]
+    tiny = ["planner=cem", "planner.iterations=3", "planner.elites=4", "planner.kept=1"]
+    status, _, error = run_plan(*overrides, tiny=tiny)
+    assert status == 0, error
+    assert "the environment reports no success" in error
+    assert error.count("renders no rgb_array: there will be no videos") == 1
+    metrics = json.loads((tmp_path / "mine" / "metrics.json").read_text())
+    floors = [floor["mean_return"] for floor in metrics["floors"].values()]
+    assert len(floors) == 2 and metrics["mean_return"] > max(floors) + 5
+    # A reward is of a step: an observation alone has none to compare the predicted one with.
+    assert metrics["model_error"] == {}
+    for line in (tmp_path / "mine" / "episodes.jsonl").read_text().splitlines():
+        assert json.loads(line)["success"] is None
+
+
+def test_a_trained_policy_is_evaluated(run_plan, tmp_path) -> None:
+    sb3 = pytest.importorskip("stable_baselines3")
+    env = gym.wrappers.FlattenObservation(gym.make("dexworld/PushT-v0"))
+    policy = sb3.PPO("MlpPolicy", env, n_steps=8, batch_size=8, n_epochs=1, device="cpu", seed=0)
+    policy.learn(8).save(tmp_path / "policy.zip")
+    given = ["agent=sb3", f"agent.path={tmp_path / 'policy.zip'}", "output=mine", "videos=1"]
+    status, _, error = run_plan("env=push_t", "episodes=2", "parallel=2", *given)
+    assert status == 0, error
+    metrics = json.loads((tmp_path / "mine" / "metrics.json").read_text())
+    assert metrics["agent"].startswith("PPO ") and metrics["plans"] == 0
+    # What the policy itself earns in the same episode.
+    wide = gym.make("dexworld/PushT-v0", terminate_on_success=False, max_episode_steps=10)
+    first = lines_of(tmp_path / "mine")[0]
+    observation, _ = wide.reset(seed=first["seed"])
+    earned = 0.0
+    for _ in range(10):
+        action, _ = policy.predict(observation["state"], deterministic=True)
+        observation, reward, *_ = wide.step(action)
+        earned += reward
+    assert first["episode_return"] == pytest.approx(earned, rel=1e-6)
+    status, _, error = run_plan("env=gymnasium", "env.id=Pendulum-v1", *given, "existing=overwrite")
+    assert status == 2 and "acts in Box(-1.0, 1.0, (2,), float32), Pendulum-v1 in Box(-2.0" in error
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
+
+
+def test_the_environments_own_solutions_are_the_ceiling_of_the_task(run_plan, tmp_path) -> None:
+    env = gym.make("dexworld/PushTGoal-v0")
+    push_t: Any = env.unwrapped
+    for seed in range(5):
+        env.reset(seed=seed)
+        commands = push_t.raw_action(push_t.solution)
+        nothing = np.zeros((len(commands) + 1, 5))
+        episode = Demonstration(
+            nothing, nothing, commands, nothing[1:, 0], push_t.goal_state, success=True, seed=seed
+        )
+        settings = {"id": "dexworld/PushTGoal-v0", "physics": "mujoco"}
+        save_demonstration(episode, tmp_path / "solutions", settings)
+    given = ["agent=replay", f"agent.path={tmp_path / 'solutions'}", "first_seed=0", "videos=0"]
+    status, _, error = run_plan(*given, "episodes=5", "output=mine", tiny=["parallel=3"])
+    assert status == 0, error
+    metrics = json.loads((tmp_path / "mine" / "metrics.json").read_text())
+    assert metrics["success_rate"] == 1.0 and metrics["agent"] == "replay"
+    # What was not recorded is said before anything is evaluated.
+    status, _, error = run_plan(*given, "episodes=6", "output=more", tiny=[])
+    assert status == 2 and "no actions were recorded for the episode seeds [5]" in error
+    assert lines_of(tmp_path / "more") == []
+
+
+def test_the_help_says_how_to_see_a_traceback(run_plan) -> None:
+    _, output, _ = run_plan("--help")
+    assert "HYDRA_FULL_ERROR=1" in output
+    assert "agent.kind" in output and "model.kind" in output

@@ -12,8 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dexworld.experiments import report as reporting
 from dexworld.experiments.filming import write_video
-from dexworld.experiments.report import table_rows, write_report
+from dexworld.experiments.report import (
+    markdown_table,
+    relative_progress,
+    table_rows,
+    write_report,
+)
 
 FIGURES = {
     "episodes": 4,
@@ -133,3 +139,41 @@ def test_the_latency_says_how_it_was_measured(tmp_path) -> None:
         metrics = {**METRICS, "parallel": parallel}
         write_report(tmp_path / "r.html", metrics, EPISODES, tmp_path, "", "")
         assert text in (tmp_path / "r.html").read_text()
+
+
+def test_the_note_says_which_rows_are_paired() -> None:
+    metrics = copy.deepcopy(METRICS) | {"seed": 0, "stage": "evaluate"}
+    metrics["provenance"]["git_commit"] = None
+    for same, paired in ((True, "All rows share"), (False, "The run and the floors share")):
+        metrics["ceiling"]["same_episodes"] = same
+        table = markdown_table(metrics, "dexworld-plan")
+        assert table.splitlines()[-1].startswith(paired)
+        assert "commit unknown" in table
+    # Results that were written before the distinction was made.
+    del metrics["ceiling"]["same_episodes"]
+    assert "The run and the floors share" in markdown_table(metrics, "")
+    assert "All rows share" in markdown_table(metrics | {"ceiling": {}}, "")
+
+
+def test_the_page_says_which_rows_are_paired(tmp_path) -> None:
+    write_report(tmp_path / "r.html", METRICS, EPISODES, tmp_path, "", "")
+    page = (tmp_path / "r.html").read_text()
+    assert "ceiling shares their seeds, but not their physics" in page
+    assert "All rows share" not in page
+
+
+def test_progress_is_told_for_costs_of_any_sign() -> None:
+    searches = [[4.0, 2.0, 1.0], [-1.0, -4.0], [1.0, -1.0], [0.0, -3.0], [0.0, 0.0, 0.0]]
+    expected = [[0, -0.5, -0.75], [0, -0.75, -0.75], [0, -2, -2], [0, -1, -1], [0, 0, 0]]
+    np.testing.assert_allclose(relative_progress(searches), expected)
+    scaled = [[1e-20 * cost for cost in search] for search in searches]
+    np.testing.assert_allclose(relative_progress(scaled), expected)
+
+
+def test_the_line_of_a_perfect_model_spans_all_costs(monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(reporting, "_chart", lambda figure, *_: drawn.append(figure) or {})
+    episodes = [{"pairs": [[-5.0, -4.0], [-3.0, -7.0]], "searches": []}]
+    reporting._charts(episodes)
+    _, line = drawn[0].axes[0].lines
+    assert list(line.get_xdata()) == list(line.get_ydata()) == [-7.0, -3.0]

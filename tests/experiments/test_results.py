@@ -45,9 +45,24 @@ def test_results_are_not_written_over(folder) -> None:
 
 
 def test_results_of_another_configuration_are_not_mixed_in(folder) -> None:
-    with pytest.raises(ValueError, match=r"these lines differ: \['seed: 0', 'seed: 1'\]"):
+    with pytest.raises(ValueError, match=r"with other settings \(seed: 0 then, 1 now\)\. Choose"):
         ResultsFolder(folder.path, RESOLVED, "seed: 1\nname: mine\n", "resume")
     assert (folder.path / "decisive.yaml").read_text() == CONFIG
+
+
+def test_results_of_other_code_are_not_mixed_in(tmp_path) -> None:
+    settings = "planner: {samples: 8}\n"
+    then, now = (f"{settings}code: {{dexworld: {code}, numpy: null}}\n" for code in ("aa", "bb"))
+    ResultsFolder(tmp_path, RESOLVED, then, "refuse").append({"seed": 1})
+    said = r"was evaluated by other code, it changed since \(code.dexworld: aa then, bb now\)\."
+    with pytest.raises(ValueError, match=said):
+        ResultsFolder(tmp_path, RESOLVED, now, "resume")
+    # Results from before the code was part of what decides.
+    (tmp_path / "decisive.yaml").write_text(settings)
+    with pytest.raises(ValueError, match="None then, bb now"):
+        ResultsFolder(tmp_path, RESOLVED, now, "resume")
+    with pytest.raises(ValueError, match=r"other settings .*planner.samples: 8 then, 9 now"):
+        ResultsFolder(tmp_path, RESOLVED, now.replace("8", "9"), "resume")
 
 
 def test_overwriting_removes_all_that_was_written(folder) -> None:

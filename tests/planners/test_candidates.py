@@ -10,8 +10,9 @@ from torch import Tensor
 
 from dexworld.planners import CEM, GradientPlanner
 from dexworld.planners.candidates import Candidates
-from dexworld.planners.conformance import Recorder, active_problem, assert_equal
+from dexworld.planners.conformance import active_problem, assert_equal
 from dexworld.planners.linear_quadratic import LinearModel, QuadraticCost
+from dexworld.planners.recorder import Recorder
 
 
 class Rigid(LinearModel):

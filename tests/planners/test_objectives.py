@@ -1,4 +1,4 @@
-"""Objectives against their equations, written out."""
+"""Objectives against their equations, written out, and the laws of an objective."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dexworld.planners.base import Objective
+from dexworld.planners.conformance_objective import Motion, ObjectiveConformance
+from dexworld.planners.linear_quadratic import QuadraticCost
 from dexworld.planners.objectives import (
     KeypointDistance,
     LatentDistance,
@@ -18,11 +21,10 @@ from dexworld.planners.objectives import (
     PoseError,
     Reach,
     Smoothness,
-    Sum,
-    Term,
     rotation_angle,
     wrapped_angle,
 )
+from dexworld.planners.terms import Addable
 
 B, N, T, A = 2, 3, 4, 5
 
@@ -47,7 +49,116 @@ ACTIONS = random(B, N, T, A, seed=2)
 STATE = {"command": random(B, A, seed=3)}
 
 
-def cost(objective: Term | Sum, state: dict[str, Tensor] | None = None) -> Tensor:
+class TestKeypointDistance(ObjectiveConformance):
+    def make_objective(self) -> Objective:
+        return KeypointDistance(running=0.5, discount=0.9)
+
+    def make_predictions(self) -> dict[str, Tensor]:
+        return {"keypoints": self.random(*self.shape, 4, 2)}
+
+    def make_goal(self) -> dict[str, Tensor]:
+        return {"keypoints": self.random(self.shape[0], 4, 2)}
+
+
+class TestLatentDistance(ObjectiveConformance):
+    def make_objective(self) -> Objective:
+        return LatentDistance()
+
+    def make_predictions(self) -> dict[str, Tensor]:
+        return {"latent": self.random(*self.shape, 3, 4)}
+
+    def make_goal(self) -> dict[str, Tensor]:
+        return {"latent": self.random(self.shape[0], 3, 4)}
+
+
+class TestPlanarPoseError(ObjectiveConformance):
+    def make_objective(self) -> Objective:
+        return PoseError(rotation_scale=10.0)
+
+    def make_predictions(self) -> dict[str, Tensor]:
+        return {"pose": self.random(*self.shape, 3)}
+
+    def make_goal(self) -> dict[str, Tensor]:
+        return {"pose": self.random(self.shape[0], 3)}
+
+
+class TestSpatialPoseError(ObjectiveConformance):
+    tolerance = 1e-9
+
+    def make_objective(self) -> Objective:
+        return PoseError()
+
+    def poses(self, *shape: int) -> dict[str, Tensor]:
+        turned = torch.nn.functional.normalize(self.random(*shape, 4), dim=-1)
+        return {"pose": torch.cat([self.random(*shape, 3), turned], dim=-1)}
+
+    def make_predictions(self) -> dict[str, Tensor]:
+        return self.poses(*self.shape)
+
+    def make_goal(self) -> dict[str, Tensor]:
+        return self.poses(self.shape[0])
+
+
+class TestReach(ObjectiveConformance):
+    def make_objective(self) -> Objective:
+        return Reach()
+
+    def make_predictions(self) -> dict[str, Tensor]:
+        points = {"agent": self.random(*self.shape, 2, 2)}
+        return points | {"keypoints": self.random(*self.shape, 4, 2)}
+
+    def at_the_goal(self, motion: Motion) -> tuple[dict[str, Tensor], Tensor]:
+        points = motion.predictions["keypoints"]
+        return {"agent": points[..., 1:3, :], "keypoints": points}, motion.actions
+
+
+class TestSmoothness(ObjectiveConformance):
+    def make_objective(self) -> Objective:
+        return Smoothness()
+
+    def make_state(self) -> dict[str, Tensor]:
+        return {"command": self.random(self.shape[0], self.action)}
+
+    def at_the_goal(self, motion: Motion) -> tuple[dict[str, Tensor], Tensor]:
+        return {}, motion.state["command"][:, None, None].expand_as(motion.actions)
+
+
+class TestNegativeReward(ObjectiveConformance):
+    def make_objective(self) -> Objective:
+        return NegativeReward()
+
+    def make_predictions(self) -> dict[str, Tensor]:
+        return {"reward": self.random(*self.shape)}
+
+    def at_the_goal(self, motion: Motion) -> tuple[dict[str, Tensor], Tensor]:
+        return {"reward": motion.predictions["reward"] + 9.0}, motion.actions
+
+
+class TestSum(TestKeypointDistance):
+    def make_objective(self) -> Objective:
+        return 2.0 * KeypointDistance() + 0.1 * Smoothness(from_command=False)
+
+    def at_the_goal(self, motion: Motion) -> tuple[dict[str, Tensor], Tensor]:
+        arrived, actions = super().at_the_goal(motion)
+        return arrived, torch.zeros_like(actions)
+
+
+class TestQuadraticCost(ObjectiveConformance):
+    def make_objective(self) -> Objective:
+        return QuadraticCost(effort=0.1)
+
+    def make_predictions(self) -> dict[str, Tensor]:
+        return {"state": self.random(*self.shape, 3)}
+
+    def make_goal(self) -> dict[str, Tensor]:
+        return {"state": self.random(self.shape[0], 3)}
+
+    def at_the_goal(self, motion: Motion) -> tuple[dict[str, Tensor], Tensor]:
+        arrived, actions = super().at_the_goal(motion)
+        return arrived, torch.zeros_like(actions)
+
+
+def cost(objective: Addable, state: dict[str, Tensor] | None = None) -> Tensor:
     return objective.cost(PREDICTIONS, ACTIONS, STATE if state is None else state, GOAL)
 
 
@@ -66,13 +177,6 @@ def test_reach_is_the_distance_to_the_nearest_point() -> None:
         expected[b, n] += offsets.square().sum(dim=-1).sqrt().min() / 2
     torch.testing.assert_close(cost(Reach()), expected)
     assert Reach().reads == {"agent", "keypoints"}
-
-
-def test_time_weighting() -> None:
-    objective = KeypointDistance(weight=2.0, terminal=0.5, running=3.0, discount=0.9)
-    distance = objective.distance(PREDICTIONS, ACTIONS, STATE, GOAL)
-    mean = sum(0.9**t * distance[:, :, t] for t in range(T)) / T
-    torch.testing.assert_close(cost(objective), 2.0 * (0.5 * distance[:, :, -1] + 3.0 * mean))
 
 
 def test_latent_distance_is_the_mean_square() -> None:
@@ -144,36 +248,6 @@ def test_negative_reward_is_minus_the_mean() -> None:
     torch.testing.assert_close(cost(NegativeReward()), -PREDICTIONS["reward"].mean(dim=2))
 
 
-def test_terms_add_and_scale() -> None:
-    total = 2 * KeypointDistance() + 0.5 * (LatentDistance() + Smoothness()) * 3.0
-    expected = 2 * cost(KeypointDistance()) + 1.5 * (cost(LatentDistance()) + cost(Smoothness()))
-    torch.testing.assert_close(cost(total), expected)
-    assert total.reads == {"keypoints", "latent"}
-    assert KeypointDistance(weight=2.0) * 3 == KeypointDistance(weight=6.0)
-    assert len((KeypointDistance() + LatentDistance() + Smoothness()).terms) == 3
-
-
-def test_key_and_weight_come_first() -> None:
-    assert KeypointDistance("agent", 0.25) == KeypointDistance(key="agent", weight=0.25)
-    assert PoseError("hand", 2.0).reads == {"hand"}
-    assert NegativeReward("bonus").terminal == 0
-    assert Smoothness(0.1) == Smoothness(weight=0.1)
-
-
-def test_objectives_from_elsewhere_can_join() -> None:
-    class Effort:
-        reads = frozenset({"latent"})
-
-        def cost(self, predictions: object, actions: Tensor, state: object, goal: object) -> Tensor:
-            return actions.square().sum(dim=(2, 3))
-
-    total = KeypointDistance() + Effort()
-    torch.testing.assert_close(
-        cost(2.0 * total), 2 * cost(KeypointDistance()) + 2 * ACTIONS.square().sum(dim=(2, 3))
-    )
-    assert total.reads == {"keypoints", "latent"}
-
-
 @given(st.floats(-50, 50))
 def test_wrapped_angles_are_the_same_angle(angle: float) -> None:
     wrapped = wrapped_angle(torch.tensor(angle, dtype=torch.float64)).item()
@@ -203,24 +277,3 @@ def test_poses_of_unknown_size_are_refused() -> None:
 def test_a_command_in_other_units_is_refused() -> None:
     with pytest.raises(ValueError, match="from_command=False"):
         cost(Smoothness(), state={"command": random(B, A + 1)})
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"weight": math.nan}, "weight must be finite"),
-        ({"terminal": -1.0}, "terminal must be at least 0"),
-        ({"terminal": 0.0}, "zero everywhere"),
-        ({"discount": 0.0}, "discount must be positive"),
-    ],
-)
-def test_unusable_settings_are_refused(settings: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        KeypointDistance(**settings)  # type: ignore[arg-type]
-
-
-def test_an_unusable_sum_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one objective"):
-        Sum(())
-    with pytest.raises(ValueError, match="one weight per objective"):
-        Sum((KeypointDistance(),), (1.0, 2.0))

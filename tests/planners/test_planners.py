@@ -1,69 +1,31 @@
-"""Every planner obeys the laws of a planner."""
+"""What `dexworld.planners` hands on."""
 
 from __future__ import annotations
 
-from dexworld.planners import CEM, ICEM, MPPI, CEMGradient, GradientPlanner, RandomShooting
-from dexworld.planners.base import Planner
-from dexworld.planners.conformance import PlannerConformance
+import importlib
+import inspect
+import pkgutil
+
+from dexworld import planners
 
 
-class TestRandomShooting(PlannerConformance):
-    max_decisions = 2
-
-    def make_planner(self, horizon: int) -> Planner:
-        return RandomShooting(horizon=horizon, samples=60, iterations=4)
-
-    def make_precise_planner(self, horizon: int) -> Planner:
-        return RandomShooting(horizon=horizon, samples=400_000)
+def test_every_public_name_resolves() -> None:
+    for name in planners.__all__:
+        assert getattr(planners, name) is not None
 
 
-class TestCEM(PlannerConformance):
-    def make_planner(self, horizon: int) -> Planner:
-        return CEM(horizon=horizon, samples=40, iterations=5, elites=6)
-
-    def make_precise_planner(self, horizon: int) -> Planner:
-        return CEM(horizon=horizon, samples=200, iterations=30, elites=20, std_floor=0.01)
-
-
-class TestICEM(PlannerConformance):
-    def make_planner(self, horizon: int) -> Planner:
-        return ICEM(horizon=horizon, samples=40, iterations=5, elites=5)
-
-    def make_precise_planner(self, horizon: int) -> Planner:
-        return ICEM(
-            horizon=horizon, samples=200, iterations=40, elites=20, decay=1.05, std_floor=0.01
-        )
-
-
-class TestMPPI(PlannerConformance):
-    def make_planner(self, horizon: int) -> Planner:
-        return MPPI(horizon=horizon, samples=40, iterations=5)
-
-    def make_precise_planner(self, horizon: int) -> Planner:
-        return MPPI(horizon=horizon, samples=300, iterations=30, std_floor=0.01)
-
-
-class TestColouredMPPI(PlannerConformance):
-    def make_planner(self, horizon: int) -> Planner:
-        return MPPI(horizon=horizon, samples=40, iterations=5, noise_exponent=1.0)
-
-    def make_precise_planner(self, horizon: int) -> Planner:
-        return MPPI(horizon=horizon, samples=300, iterations=40, std_floor=0.01, noise_exponent=1.0)
-
-
-class TestGradientPlanner(PlannerConformance):
-    def make_planner(self, horizon: int) -> Planner:
-        return GradientPlanner(horizon=horizon, iterations=6, restarts=5)
-
-    def make_precise_planner(self, horizon: int) -> Planner:
-        return GradientPlanner(horizon=horizon, iterations=200, restarts=8)
-
-
-class TestCEMGradient(PlannerConformance):
-    def make_planner(self, horizon: int) -> Planner:
-        return CEMGradient(horizon=horizon, samples=30, iterations=4, elites=5)
-
-    def make_precise_planner(self, horizon: int) -> Planner:
-        return CEMGradient(
-            horizon=horizon, samples=100, iterations=30, learning_rate=0.03, std_floor=0.01
-        )
+def test_every_planner_and_every_term_is_public() -> None:
+    modules = [
+        importlib.import_module(f"dexworld.planners.{module.name}")
+        for module in pkgutil.iter_modules(planners.__path__)
+    ]
+    public = {
+        name
+        for module in modules
+        for name, kind in vars(module).items()
+        if inspect.isclass(kind)
+        and issubclass(kind, (planners.SearchPlanner, planners.Addable))
+        and not inspect.isabstract(kind)
+    }
+    assert public >= {"CEM", "Reach"}
+    assert public <= set(planners.__all__)

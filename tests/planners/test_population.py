@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from dexworld.planners import CEM, ICEM, MPPI
-from dexworld.planners.conformance import Recorder, active_problem, assert_equal
-from dexworld.planners.elites import best
+from dexworld.planners.conformance import active_problem
 from dexworld.planners.mppi import path_integral_weights
+from dexworld.planners.recorder import Recorder
 from dexworld.planners.search import SearchPlanner
 
 SMOOTHING = 0.2
@@ -85,49 +85,3 @@ def test_the_spread_follows_the_elites_down_to_its_floor() -> None:
     assert plan.std is not None
     assert plan.std.min().item() == pytest.approx(0.03)
     assert (plan.std < 0.2).all()
-
-
-def test_best_sorts_by_cost() -> None:
-    costs = torch.tensor([[3.0, 1.0, 2.0, torch.inf]])
-    actions = torch.arange(4.0)[None, :, None, None]
-    chosen, least = best(actions, costs, 2)
-    assert chosen.flatten().tolist() == [1.0, 2.0]
-    assert least.flatten().tolist() == [1.0, 2.0]
-    assert best(actions, costs, 9)[0].shape[1] == 4
-
-
-def test_elites_are_kept_without_being_evaluated_again() -> None:
-    problem = active_problem(4)
-    recorder = Recorder(problem.model)
-    CEM(horizon=4, samples=20, elites=4, kept=3, iterations=3).plan(
-        recorder, problem.objective, problem.state, problem.goal
-    )
-    first, second, third = recorder.rollouts[:-1]
-    for earlier, later in ((first, second), (first, third), (second, third)):
-        again = (earlier.unsqueeze(1) == later.unsqueeze(2)).all(dim=-1).all(dim=-1)
-        assert not again.any()
-
-
-def test_the_population_of_icem_shrinks() -> None:
-    planner = ICEM(samples=100, elites=10, decay=1.5, iterations=6, horizon=4)
-    problem = active_problem(4)
-    recorder = Recorder(problem.model)
-    plan = planner.plan(recorder, problem.objective, problem.state, problem.goal)
-    sizes = [rollout.shape[1] for rollout in recorder.rollouts[:-1]]
-    assert sizes == [100, 66, 44, 29, 20, 20]
-    assert plan.search.evaluations == sum(sizes)
-    assert plan.search.evaluations_at == (100, 166, 210, 239, 259, 279)
-    assert plan.alternatives is not None
-    assert plan.alternatives.shape == (3, 3, 4, 2)
-
-
-def test_path_integral_weights() -> None:
-    costs = torch.tensor([[1.0, 2.0, 6.0, torch.inf], [torch.inf] * 4, [5.0] * 4])
-    weights = path_integral_weights(costs, 0.5)
-    expected = torch.exp(-torch.tensor([0.0, 1.0, 5.0]) / (0.5 * 2.0))
-    torch.testing.assert_close(weights[0, :3], expected)
-    assert weights[0, 3] == 0
-    assert (weights[1] == 0).all()
-    assert (weights[2] == 1).all()
-    # A cost in other units means the same.
-    assert_equal(path_integral_weights(4 * costs, 0.5), weights)

@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dexworld.planners import ICEM, Plan, Search, WarmStart, shift
-from dexworld.planners.conformance import Recorder, active_problem
-from dexworld.planners.start import fit_horizon
+from dexworld.planners import Plan, Search, WarmStart, shift
 
 
 def plan_of(actions: Tensor, std: Tensor | None = None, others: Tensor | None = None) -> Plan:
@@ -48,29 +46,6 @@ def test_alternatives_and_spread_are_shifted_too() -> None:
     assert decisions(warm_start) == [[2, 3, 3], [3, 4, 4], [4, 5, 5]]
     assert warm_start.std is not None
     torch.testing.assert_close(warm_start.std[0, :, 0], torch.tensor([0.2, 0.3, 0.3]))
-
-
-def test_the_spread_of_a_warm_start_is_searched_with() -> None:
-    problem = active_problem(4)
-    std = torch.full((3, 4, 2), 1e-6, dtype=torch.float64)
-    mean = torch.full((3, 1, 4, 2), 0.5, dtype=torch.float64)
-    valid = torch.tensor([True, False, True])
-    recorder = Recorder(problem.model)
-    ICEM(horizon=4, samples=20, elites=4, iterations=1, std_floor=0.0).plan(
-        recorder,
-        problem.objective,
-        problem.state,
-        problem.goal,
-        warm_start=WarmStart(mean, std, valid),
-    )
-    distance = (recorder.rollouts[0] - 0.5).abs().amax(dim=(1, 2, 3))
-    assert (distance[valid] < 1e-4).all()
-    assert distance[1] > 0.5
-
-
-def test_fit_horizon_repeats_or_cuts() -> None:
-    assert fit_horizon(ACTIONS, 5)[0, :, 0].tolist() == [1, 2, 3, 3, 3]
-    assert fit_horizon(ACTIONS, 2)[0, :, 0].tolist() == [1, 2]
 
 
 def test_nonsense_is_refused() -> None:

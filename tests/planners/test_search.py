@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from dexworld.planners import CEM
 from dexworld.planners.base import Plan, Planner, WarmStart
-from dexworld.planners.conformance import PlannerConformance
+from dexworld.planners.conformance import PlannerConformance, active_problem
 from dexworld.planners.linear_quadratic import LinearQuadraticProblem, bounded_problem
 from dexworld.planners.search import STREAMS
 
@@ -17,9 +19,7 @@ class TestCEMWithRestarts(PlannerConformance):
         return CEM(horizon=horizon, samples=30, iterations=4, elites=6, starts=3)
 
     def make_precise_planner(self, horizon: int) -> Planner:
-        return CEM(
-            horizon=horizon, samples=200, iterations=30, elites=20, std_floor=0.01, starts=2
-        )
+        return CEM(horizon=horizon, samples=200, iterations=30, elites=20, std_floor=0.01, starts=2)
 
 
 @pytest.fixture
@@ -59,3 +59,39 @@ def test_a_warm_search_starts_once_and_may_be_shorter(problem) -> None:
 def test_unusable_settings_are_refused(settings) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         CEM(**settings)
+
+
+def zeros(*shape: int) -> torch.Tensor:
+    return torch.zeros(*shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"warm_start": WarmStart(zeros(2, 1, 4, 2))}, r"must be \[B, K, T, A\] with B=3"),
+        ({"warm_start": WarmStart(zeros(3, 1, 4, 1))}, "A=2"),
+        ({"warm_start": WarmStart(zeros(3, 0, 4, 2))}, "at least one plan"),
+        ({"warm_start": WarmStart(zeros(3, 1, 4, 2) + torch.nan)}, "not finite; mark such rows"),
+        ({"seeds": torch.arange(2)}, r"int64 of shape \(3,\)"),
+        ({"seeds": torch.arange(3, dtype=torch.int32)}, "got torch.int32"),
+        ({"horizon": 0}, "horizon is 0"),
+    ],
+)
+def test_unusable_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
+    problem = active_problem(4)
+    with pytest.raises(ValueError, match=message):
+        CEM(horizon=4).plan(
+            problem.model, problem.objective, problem.state, problem.goal, **arguments
+        )
+
+
+def test_more_warm_plans_than_samples() -> None:
+    problem = active_problem(4)
+    plan = CEM(horizon=4, samples=3, elites=2, kept=1).plan(
+        problem.model,
+        problem.objective,
+        problem.state,
+        problem.goal,
+        warm_start=WarmStart(zeros(3, 9, 4, 2)),
+    )
+    assert torch.isfinite(plan.cost).all()

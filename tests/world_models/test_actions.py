@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dexworld.world_models.actions import Chain, Hold, Increments, Interpolate
 from dexworld.world_models.base import ActionMap
+from dexworld.world_models.conformance_actions import ActionMapConformance
 
 B, N, T, A = 2, 3, 4, 2
 SPACE = Box(np.array([-1.0, 0.0]), np.array([2.0, 5.0]), dtype=np.float64)
@@ -29,6 +30,28 @@ def decisions_for(action_map: ActionMap) -> Tensor:
     low, high = torch.from_numpy(action_map.action_space.low), action_map.action_space.high
     unit = torch.rand(B, N, T, A, generator=generator, dtype=torch.float64)
     return low + (torch.from_numpy(high) - low) * unit
+
+
+class TestHold(ActionMapConformance):
+    model_space = SPACE
+
+    def make_action_map(self) -> ActionMap:
+        return MAPS["hold"]()
+
+
+class TestInterpolate(TestHold):
+    def make_action_map(self) -> ActionMap:
+        return MAPS["interpolate"]()
+
+
+class TestIncrements(TestHold):
+    def make_action_map(self) -> ActionMap:
+        return MAPS["increments"]()
+
+
+class TestChain(TestHold):
+    def make_action_map(self) -> ActionMap:
+        return MAPS["chain"]()
 
 
 @pytest.fixture(params=MAPS)
@@ -74,36 +97,9 @@ def test_chain_applies_the_first_map_first() -> None:
     assert Chain([first, second]).action_space is first.action_space
 
 
-def test_decisions_inside_the_bounds_become_actions_inside_the_bounds(
-    action_map: ActionMap,
-) -> None:
-    decisions = decisions_for(action_map)
-    decisions[:, 0] = torch.from_numpy(action_map.action_space.high).double()
-    decisions[:, 1] = torch.from_numpy(action_map.action_space.low).double()
-    actions = action_map.to_model(decisions, STATE)
-    assert (actions >= torch.from_numpy(SPACE.low)).all()
-    assert (actions <= torch.from_numpy(SPACE.high)).all()
-
-
 def test_gradients_are_those_of_finite_differences(action_map: ActionMap) -> None:
     decisions = decisions_for(action_map).requires_grad_()
     assert torch.autograd.gradcheck(lambda u: action_map.to_model(u, STATE), decisions, eps=1e-7)
-
-
-def test_model_and_environment_agree(action_map: ActionMap) -> None:
-    decisions = decisions_for(action_map)
-    model_actions = action_map.to_model(decisions, STATE)
-    env_actions = action_map.to_env(decisions[:, 1], STATE)
-    assert torch.equal(env_actions, model_actions[:, 1])
-
-
-def test_maps_are_causal(action_map: ActionMap) -> None:
-    decisions = decisions_for(action_map)
-    actions = action_map.to_model(decisions, STATE)
-    per_decision = actions.shape[2] // T
-    decisions[:, :, 2:] = decisions[:, :, 2:].flip(1)
-    changed = action_map.to_model(decisions, STATE)
-    assert torch.equal(changed[:, :, : 2 * per_decision], actions[:, :, : 2 * per_decision])
 
 
 def test_nonsense_is_refused() -> None:

@@ -10,12 +10,16 @@ from gymnasium.spaces import Box
 from dexworld.planners.linear_quadratic import LinearModel, bounded_problem
 from dexworld.world_models.actions import Hold
 from dexworld.world_models.base import (
+    ROLLOUT,
+    STEP,
     Mapped,
     Observation,
     WorldModel,
     check_actions,
     check_keys,
     check_observation,
+    check_state,
+    name_of,
     take,
 )
 from dexworld.world_models.conformance import WorldModelConformance
@@ -82,3 +86,53 @@ def test_errors_say_what_there_is() -> None:
         check_observation({"pixels": 0}, model)
     with pytest.raises(ValueError, match=r"decisions have shape \(2, 3\).*\(10,\)"):
         check_actions(torch.zeros(2, 3), Box(-1, 1, (10,)), "decisions")
+
+
+def test_messages_name_the_model_behind_the_maps() -> None:
+    model = linear_model()
+    hold = Hold(model.action_space, 3)
+    mapped = Mapped(Mapped(model, hold), hold)
+    assert name_of(model) == name_of(mapped) == "LinearModel"
+    assert repr(Mapped(model, hold)) == "Mapped(LinearModel, Hold)"
+    with pytest.raises(KeyError, match="which LinearModel does not predict"):
+        check_keys({"hope"}, mapped, "Wish")
+    with pytest.raises(KeyError, match="which LinearModel observes"):
+        check_observation({"pixels": 0}, mapped)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims", "message"),
+    [
+        ((3, 4, 5, 2), ROLLOUT, None),
+        ((3, 2), STEP, None),
+        ((3, 4, 5, 2), None, None),
+        ((3, 4, 5, 3), ROLLOUT, "that of the action space"),
+        ((), STEP, "that of the action space"),
+        ((3, 4, 2), ROLLOUT, r"\(3, 4, 2\); they must be \[B, N, T, A\], at least one of each"),
+        ((3, 4, 2), STEP, r"must be \[B, A\]"),
+        ((3, 4, 0, 2), ROLLOUT, "at least one of each"),
+        ((3, 0, 5, 2), ROLLOUT, "at least one of each"),
+        ((1, 4, 5, 2), ROLLOUT, r"are for 1 problems .*state\['x'\] is for \(3,\)"),
+        ((1, 2), STEP, "both must be for the same number"),
+    ],
+)
+def test_shapes_of_actions(shape: tuple[int, ...], dims: str | None, message: str | None) -> None:
+    state = {"x": torch.zeros(3, 7)}
+    if message is None:
+        check_actions(torch.zeros(shape), Box(-1, 1, (2,)), dims=dims, state=state)
+        return
+    with pytest.raises(ValueError, match=message):
+        check_actions(torch.zeros(shape), Box(-1, 1, (2,)), dims=dims, state=state)
+
+
+def test_shapes_of_states() -> None:
+    model, state = linear_model(), {"state": torch.zeros(3, 8), "more": torch.zeros(3)}
+    check_state(state, {"state": (8,)}, model)
+    with pytest.raises(KeyError, match=r"lacks \['physics'\], which states of LinearModel carry"):
+        check_state(state, {"physics": (9,)}, model)
+    with pytest.raises(
+        ValueError, match=r"has shape \(3, 8\); states of LinearModel have \(B, 9\)"
+    ):
+        check_state(state, {"state": (9,)}, model)
+    with pytest.raises(ValueError, match=r"have \(B\)"):
+        check_state({"state": torch.zeros(())}, {"state": ()}, model)

@@ -31,6 +31,14 @@ def test_the_rule_of_coverage():
     assert CoverageRule(0.5)(states, GOAL).tolist() == [True, True, True]
 
 
+def test_what_was_measured_elsewhere_meets_a_rule_alike():
+    states = GOAL + np.random.default_rng(0).normal(0.0, [9, 9, 9, 9, 0.3], (200, 5))
+    rule = PoseRule()
+    assert np.array_equal(rule.met(*rule.errors(states, GOAL)), rule(states, GOAL))
+    assert 0 < rule(states, GOAL).sum() < 200
+    assert CoverageRule().met(0.951) and not CoverageRule().met(0.95)
+
+
 def test_rules_are_batched_and_named():
     states = np.zeros((3, 4, 5)) + GOAL
     for rule in (PoseRule(), CoverageRule()):

@@ -4,6 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from dexworld.envs.push_t.env import PushTEnv
 from dexworld.envs.push_t.geometry import KEYPOINTS, placed
 from dexworld.envs.push_t.twin import PushTTwin
 from dexworld.experiments.benchmark_envs import GOLDEN, twin_error
@@ -33,6 +34,8 @@ def test_twin_is_as_exact_as_the_reference():
         for quantile, expected in quantiles.items():
             measured = [rows[unit][f"{quantile}_{step}"] for step in (1, 5, 10, 25)]
             assert np.all(np.array(measured) < np.array(expected) + 0.005), (unit, quantile)
+    page = " ".join((PushTEnv.__doc__ or "").split())
+    assert f"median error {rows['px']['median_25']:.1f} px after 25 steps" in page
 
 
 def test_restored_in_contact_it_repeats_fifty_control_steps_bit_for_bit():

@@ -1,0 +1,37 @@
+"""What PushT is asked for: choices and reset options, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..mujoco_env import FloatArray
+from .geometry import BOARD
+from .observations import ROOM
+
+
+def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
+    """Raise `ValueError` unless an argument is one of those that are known."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is unknown; choose one of {list(allowed)}.")
+
+
+def checked_options(options: Mapping[str, Any] | None) -> dict[str, FloatArray]:
+    """Return the reset options as arrays; raise `ValueError` for what cannot be one."""
+    checked = {}
+    for name, value in (options or {}).items():
+        check_choice("the reset option", name, ("state", "goal"))
+        numbers = np.array(value, np.float64)
+        if numbers.shape != (5,) or not np.isfinite(numbers).all():
+            raise ValueError(
+                f"options[{name!r}]={value!r}: give five finite numbers, agent x, y, block x, y "
+                "[px] and angle [rad]."
+            )
+        if ((numbers[:4] < -ROOM) | (numbers[:4] > BOARD + ROOM)).any():
+            raise ValueError(
+                f"options[{name!r}]={value!r}: positions are pixels on a board of {BOARD:g} px."
+            )
+        checked[name] = numbers
+    return checked
