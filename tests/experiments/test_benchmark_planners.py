@@ -30,12 +30,14 @@ def progress() -> list[Row]:
     return linear_quadratic_rows(chosen, TUNING_SEEDS[:4])
 
 
+@pytest.mark.slow
 def test_bounded_sampling_is_fifty_times_better(progress: list[Row]) -> None:
     ends = {str(row["planner"]): row for row in final_rows(progress)}
     assert ends["CEM"]["evaluations"] == ends[BASELINE]["evaluations"] == 9000
     assert float(ends["CEM"]["cost"]) < float(ends[BASELINE]["cost"]) / 50
 
 
+@pytest.mark.slow
 def test_icem_needs_half_the_evaluations(progress: list[Row]) -> None:
     ends = {str(row["planner"]): row for row in final_rows(progress)}
     reached = evaluations_to_reach(mean_progress_rows(progress), "iCEM", float(ends["CEM"]["cost"]))

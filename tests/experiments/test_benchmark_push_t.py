@@ -30,6 +30,7 @@ def tables() -> Tables:
         return push_t_planners(problems=1)
 
 
+@pytest.mark.slow
 def test_every_planner_has_a_plan_at_every_number_of_evaluations(tables) -> None:
     rows, _ = tables.values()
     assert [row["planner"] for row in rows] == list(PLANNERS)
@@ -40,6 +41,7 @@ def test_every_planner_has_a_plan_at_every_number_of_evaluations(tables) -> None
         assert float(row["s_per_plan"]) > 0
 
 
+@pytest.mark.slow
 def test_every_planner_has_the_same_time(tables) -> None:
     _, rows = tables.values()
     assert [row["planner"] for row in rows] == list(PLANNERS)
@@ -50,6 +52,7 @@ def test_every_planner_has_the_same_time(tables) -> None:
         assert int(row["evaluations"]) >= 64
 
 
+@pytest.mark.slow
 def test_the_tables_can_be_drawn(tables) -> None:
     assert len(SECONDS) == 4
     for title, rows in tables.items():
@@ -81,6 +84,7 @@ def test_what_is_planned_for_are_the_first_reported_episodes() -> None:
     assert torch.equal(first_plans(2, 0).state["physics"][:1], first_plans(1, 0).state["physics"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_costs() -> None:
     chosen = [("CEM", PLANNERS["CEM"])]
     first, again = (progress_rows(chosen, first_plans(1, 0), 0) for _ in range(2))

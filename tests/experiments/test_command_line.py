@@ -129,6 +129,7 @@ def test_what_was_wrong_does_not_stand_in_the_way_of_what_is_right(run_plan) -> 
 COMMAND = [sys.executable, "-m", "dexworld.experiments.plan"]
 
 
+@pytest.mark.slow
 def test_the_status_of_the_process(tmp_path) -> None:
     overrides = ["agent=noop", "env.id=Nowhere-v0"]
     ended = subprocess.run(
@@ -250,6 +251,7 @@ def test_the_simulators_warnings_are_logged_once_and_leave_no_file(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_current_folder(tmp_path) -> None:
     here = tmp_path / "here"
     here.mkdir()

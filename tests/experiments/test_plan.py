@@ -125,6 +125,7 @@ def test_resuming_may_ask_for_more_episodes(tiny) -> None:
     assert lines(tiny())[0] == first and len(lines(tiny())) == tiny().episodes
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_valid_state(tmp_path) -> None:
     command = [sys.executable, "-m", "dexworld.experiments.plan", "agent=noop", "episodes=5000"]
     command += ["output=results", "videos=0", "env.episode_steps=5"]
@@ -145,6 +146,7 @@ def test_ctrl_c_leaves_a_valid_state(tmp_path) -> None:
     assert not (tmp_path / "results" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_floors_are_computed_once(tiny, tmp_path, monkeypatch) -> None:
     first = evaluate(tiny(floors=True))
     calls: list[list[int]] = []
@@ -219,6 +221,7 @@ def test_the_report_can_be_opened(run_plan, monkeypatch) -> None:
 EXAMPLE = Path(__file__).parents[2] / "experiments" / "examples" / "plan_in_my_environment.py"
 
 
+@pytest.mark.slow
 def test_planning_in_an_environment_of_somebody_elses(run_plan, tmp_path, monkeypatch) -> None:
     source = EXAMPLE.read_text().partition("agent = ")[0]
     (tmp_path / "my_puck.py").write_text(f"{source}\ngym.register('Puck-v0', Puck)\n")
@@ -240,6 +243,7 @@ def test_planning_in_an_environment_of_somebody_elses(run_plan, tmp_path, monkey
         assert json.loads(line)["success"] is None
 
 
+@pytest.mark.slow
 def test_a_trained_policy_is_evaluated(run_plan, tmp_path) -> None:
     sb3 = pytest.importorskip("stable_baselines3")
     env = gym.wrappers.FlattenObservation(gym.make("dexworld/PushT-v0"))
@@ -268,6 +272,7 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_environments_own_solutions_are_the_ceiling_of_the_task(run_plan, tmp_path) -> None:
     env = gym.make("dexworld/PushTGoal-v0")
     push_t: Any = env.unwrapped

@@ -23,6 +23,7 @@ def golden():
         return dict(data)
 
 
+@pytest.mark.slow
 def test_pymunk_reproduces_the_golden_episodes(golden):
     env = PushTEnv(physics="pymunk", action="pixels", observation=("state",))
     for episode, seed in enumerate(golden["reset_seed"].tolist()):
@@ -174,6 +175,7 @@ def test_reward_and_end_follow_the_coverage():
     assert forever.step(forever.hold_action())[2] is False
 
 
+@pytest.mark.slow
 def test_the_page_says_how_far_goals_are():
     env = PushTEnv(goal="trajectory")
     moves, turns = [], []
