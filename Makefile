@@ -23,7 +23,7 @@ help: ## list the targets
 
 setup: $(INSTALLED) ## install everything that tests and demo need into .venv
 
-demo: setup ## plan in PushT for a minute and write a report
+demo: setup ## plan in PushT for less than a minute and write a report
 	$(BIN)/dexworld-plan experiment=demo $(ARGS)
 
 test: setup ## all tests, and how much of the library they run

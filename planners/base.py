@@ -82,7 +82,7 @@ class Plan:
     predictions: dict[str, Tensor]
     """What the model predicts for it, `[B, T, ...]`, for every key that the objective reads."""
     std: Float[Tensor, "batch horizon action"] | None
-    """Spread at the end of the search, where the planner has one."""
+    """Spread at the end of the search (of the last one of several), where the planner has one."""
     search: Search
     alternatives: Float[Tensor, "batch plans horizon action"] | None = None
     """Other good plans, where the planner keeps some; they can join the next warm start."""

@@ -100,7 +100,9 @@ class SearchPlanner(ABC):
             state: Where the plans start, tensors `[B, ...]`.
             goal: Where they should lead.
             horizon: Decisions ahead, instead of the configured number.
-            warm_start: Plans to start from.
+            warm_start: Plans to start from. Where `starts` or `warm_iterations` are set, plan for
+                rows with and without such plans in calls of their own, as `PlanningAgent` does:
+                a batch in which any row lacks one is searched like a cold one.
             seeds: One seed per problem, int64 `[B]`; 0, 1, 2, ... where None.
             budget_s: Wall time after which the search ends with the best so far [s]. No
                 iteration starts that would, at the last one's duration, overrun it; one
