@@ -1,0 +1,1 @@
+"""Datasets: written, read, cached, and cut into training windows."""
