@@ -13,13 +13,17 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constrain
 INSTALLED := $(VENV)/.installed
 LINK := .dev/dexworld
 CANDIDATES := $(or $(PYTHON),python3.11 python3 python)
+# The environment of `make test-interop`, and what it is made from: INTEROP_PYTHON=/path/to/python3.12.
+INTEROP := .dev/interop
+INTEROP_PYTHON ?=
+INTEROP_CANDIDATES := $(or $(INTEROP_PYTHON),python3.12 python3.13 python3.11 python3)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast lint type format build benchmark check dev clean
+.PHONY: help setup demo test test-fast test-interop lint type format build benchmark check dev clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## install everything that tests and demo need into .venv
 
@@ -31,6 +35,12 @@ test: setup ## all tests, and how much of the library they run
 
 test-fast: setup ## the tests that take seconds
 	$(BIN)/pytest -n $(WORKERS) -m "not slow"
+
+test-interop: setup $(INTEROP)/.installed ## open our datasets in the real lerobot library, in its own environment
+	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	  $(BIN)/python tests/interop/write_datasets.py "$$scratch"; \
+	  HF_HUB_OFFLINE=1 HF_HOME="$$scratch/cache" \
+	    $(INTEROP)/bin/python tests/interop/read_with_lerobot.py "$$scratch"
 
 lint: setup ## style, formatting, and which folder imports which
 	$(BIN)/ruff check
@@ -79,6 +89,20 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/python tests/check_environment.py one-opencv || \
 	  $(INSTALL) --force-reinstall --no-deps opencv-python-headless
 	@$(BIN)/python tests/check_environment.py packages
+	@touch $@
+
+# Never in $(VENV): lerobot holds torch and numpy to other versions. The newest release that the
+# interpreter allows is taken; 0.4 is the first that reads this format, 0.6 needs Python 3.12.
+$(INTEROP)/.installed:
+	@for candidate in $(INTEROP_CANDIDATES); do \
+	  "$$candidate" -c 'import ensurepip, venv' 2>/dev/null && break; candidate=; \
+	done; \
+	if [ -z "$$candidate" ]; then \
+	  echo "make test-interop: none of $(INTEROP_CANDIDATES) is a usable Python;" \
+	    "name one: INTEROP_PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	echo "making $(INTEROP) with $$candidate"; rm -rf $(INTEROP); "$$candidate" -m venv $(INTEROP)
+	$(INTEROP)/bin/python -m pip install --disable-pip-version-check 'lerobot[dataset]>=0.4'
 	@touch $@
 
 $(BIN)/python:

@@ -35,7 +35,7 @@ PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "hydra-core", "pymunk", "de
 USER_ERRORS = (ValueError, KeyError, TypeError, OSError, gym.error.Error, OmegaConfBaseException)
 """What a wrong argument raises; a command line prints its message, not its traceback."""
 
-_GROUPS = ("experiment", "env", "model", "planner", "objective", "agent")
+_GROUPS = ("experiment", "recipe", "collector", "env", "model", "planner", "objective", "agent")
 _TAKES_A_VALUE = {"--cfg", "-c", "--package", "-p", "--info", "-i"}
 _LEFT_TO_HYDRA = {"--multirun", "-m", "--config-dir", "-cd", "--config-name", "-cn"}
 _LEFT_TO_HYDRA |= {"--config-path", "-cp", "--experimental-rerun"}

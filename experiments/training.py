@@ -1,0 +1,276 @@
+"""What `dexworld-train` reads, and how it becomes a model, batches and an evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import torch
+from hydra.core.config_store import ConfigStore
+from numpy.typing import NDArray
+from omegaconf import MISSING
+
+from dexworld.experiments.schema import build, schema
+from dexworld.world_models.configuration import from_json, to_json
+from dexworld.world_models.data.cache import Cache, Progress, Transform
+from dexworld.world_models.data.lerobot import Dataset
+from dexworld.world_models.data.windows import (
+    ACTION,
+    Windows,
+    WindowSampler,
+    WindowSettings,
+    split,
+)
+from dexworld.world_models.latent import LATENT, LatentConfig, LatentWorldModel
+from dexworld.world_models.open_loop import STEPS, open_loop_errors
+from dexworld.world_models.training_settings import TrainingSettings
+
+VALIDATION_WINDOWS = 256
+
+
+@dataclass
+class DataConfig:
+    """What is learned from."""
+
+    path: str = MISSING
+    """Folder of a dataset, made by dexworld-collect."""
+    observes: list[str] = field(default_factory=lambda: ["proprio", "keypoints"])
+    """Observations that the model encodes."""
+    validation_fraction: float = 0.05
+    """Part of the episodes that is not trained on, but measured."""
+    frames: int = 11
+    """Observations in a training window."""
+    gaps: list[int] = field(default_factory=lambda: [1, 1])
+    """Fewest and most steps between them; random in between."""
+    batch_size: int = 512
+    """Windows in a batch, over all processes."""
+    max_episodes: int | None = None
+    """Use only so many episodes, the first ones."""
+    rebuild_cache: bool = False
+    """Replace a cache that was built from other data."""
+
+
+@dataclass
+class TrainConfig:
+    """Everything that `dexworld-train` reads."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: dict[str, Any] = field(default_factory=dict)
+    """Settings of the model; what is not given is the default of LatentConfig."""
+    training: schema(TrainingSettings) = field(  # type: ignore[valid-type]
+        default_factory=schema(TrainingSettings)
+    )
+    initial: str | None = None
+    """A model (folder or name) whose weights to begin with, where they have the same shapes."""
+    freeze_encoder: bool = False
+    """Keep the encoder of `initial`, encode all frames once, and train the rest on latents."""
+    name: str = "train"
+    """Name of the experiment."""
+    seed: int = 0
+    """Base of all random streams: first weights, split, batches."""
+    resume: str = "auto"
+    """auto: go on from a checkpoint in `output` if there is one; never; must."""
+    output: str = "outputs/train"
+    """Folder of the training; the model is written to its subfolder `model`."""
+
+
+def register_schemas() -> None:
+    """Tell Hydra the schema."""
+    ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+
+
+def column(key: str) -> str:
+    """Return the column of a dataset that holds an observation."""
+    if key.startswith("pixels"):
+        return f"observation.images.{key.removeprefix('pixels').removeprefix('_') or 'top'}"
+    return f"observation.{key}"
+
+
+def with_defaults(kind: Any, given: Any) -> Any:
+    """Return the JSON of a dataclass of which only a part is given."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(given, Mapping):
+        return given
+    hints, complete = get_type_hints(kind), dict(given)
+    for part in dataclasses.fields(kind):
+        if part.name in given:
+            nested = [k for k in (hints[part.name], *get_args(hints[part.name]))]
+            chosen = next((k for k in nested if dataclasses.is_dataclass(k)), None)
+            if chosen is not None and isinstance(given[part.name], Mapping):
+                complete[part.name] = with_defaults(chosen, given[part.name])
+        elif part.default is not dataclasses.MISSING:
+            complete[part.name] = to_json(part.default)
+        elif part.default_factory is not dataclasses.MISSING:
+            complete[part.name] = to_json(part.default_factory())
+    return complete
+
+
+def make_model(config: TrainConfig, dataset: Dataset) -> LatentWorldModel:
+    """Return the model with its first weights, which depend on the seed alone.
+
+    Raises:
+        KeyError: the dataset lacks an observation.
+        ValueError: the settings of the model, or the weights to begin with, are wrong.
+    """
+    for key in config.data.observes:
+        if column(key) not in dataset.features:
+            raise KeyError(
+                f"{dataset.folder} has no {column(key)}; it has {', '.join(dataset.features)}. "
+                "Collect it (dexworld-collect observe=[...] images=png), or choose data.observes."
+            )
+    bounds = _action_bounds(dataset)
+    given = {
+        "observes": {k: list(dataset.features[column(k)].shape) for k in config.data.observes},
+        "action_low": [float(low) for low, _ in bounds],
+        "action_high": [float(high) for _, high in bounds],
+        **config.model,
+    }
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config.seed)
+        made = from_json(LatentConfig, with_defaults(LatentConfig, given), "model")
+        model = LatentWorldModel(made)
+    if config.initial is not None:
+        start_from(model, LatentWorldModel.from_pretrained(config.initial), config.freeze_encoder)
+    elif config.freeze_encoder:
+        raise ValueError("freeze_encoder=true needs the model whose encoder is kept: initial=...")
+    if config.freeze_encoder:
+        model.encoder.requires_grad_(False)
+        if model.decoder is not None:
+            model.decoder.requires_grad_(False)
+    return model
+
+
+def _action_bounds(dataset: Dataset) -> list[tuple[float, float]]:
+    """Return least and greatest of each number of an action: those of all, rounded outwards."""
+    actions = dataset.columns([ACTION])[ACTION]
+    return [
+        (min(-1.0, float(low)), max(1.0, float(high)))
+        for low, high in zip(actions.min(0), actions.max(0), strict=True)
+    ]
+
+
+def start_from(model: LatentWorldModel, other: LatentWorldModel, whole_encoder: bool) -> None:
+    """Copy the weights of `other` that `model` has in the same shape.
+
+    Raises:
+        ValueError: nothing fits, or the encoder does not and has to.
+    """
+    mine, theirs = model.state_dict(), other.state_dict()
+    fits = {k: v for k, v in theirs.items() if k in mine and mine[k].shape == v.shape}
+    left = [k for k in mine if k.startswith("encoder.") and k not in fits]
+    if not fits or (whole_encoder and left):
+        raise ValueError(
+            f"the weights to begin with do not fit the model ({left[:3] or 'none does'}): their "
+            f"encoder is {other.config.encoder} of {dict(other.config.observes)}. Choose the same."
+        )
+    model.load_state_dict({**mine, **fits})
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Batches to train on, and windows to measure."""
+
+    batches: Callable[[int, int, int], Windows]
+    validation: Windows
+    """Frames one step apart."""
+    fingerprint: str
+
+
+def make_data(
+    config: TrainConfig, dataset: Dataset, model: LatentWorldModel, progress: Progress | None = None
+) -> TrainingData:
+    """Open the cache, let the model measure what it measures, and return the data.
+
+    Raises:
+        KeyError, ValueError: as `Cache.open` and `WindowSampler`.
+    """
+    data, chunk = config.data, model.config.chunk
+    labels = [s.label for s in model.config.points.sets if column(s.label) in dataset.features]
+    keys = list(dict.fromkeys([*data.observes, *labels]))
+    if model.decoder is not None and column("pixels") in dataset.features:
+        keys = list(dict.fromkeys([*keys, "pixels"]))
+    transforms: dict[str, Transform] = {}
+    if config.freeze_encoder:
+        transforms[LATENT] = frozen_encoder(model, data.observes)
+        keys = [key for key in keys if not key.startswith("pixels")]
+    cache = Cache.open(
+        dataset,
+        [*map(column, keys), ACTION],
+        transforms=transforms,
+        rebuild=data.rebuild_cache or bool(transforms),
+        progress=progress,
+    )
+    count = min(data.max_episodes or cache.episodes, cache.episodes)
+    train, validate = split(count, data.validation_fraction, config.seed)
+    names = {column(key): key for key in keys} | dict.fromkeys(transforms, LATENT)
+    some = np.sort(np.random.default_rng(config.seed).choice(cache.frames, 4096))
+    numbers = [key for key in keys if not key.startswith("pixels")]
+    if config.initial is None:
+        model.fit({k: torch.from_numpy(cache.arrays[column(k)][some]) for k in numbers})
+    if len(data.gaps) != 2:
+        raise ValueError(f"data.gaps={list(data.gaps)}: give fewest and most, two numbers.")
+    past = model.config.predictor.history
+    settings = WindowSettings(data.frames, (data.gaps[0], data.gaps[1]), chunk, past)
+    sampler = WindowSampler(
+        cache,
+        settings,
+        batch_size=data.batch_size,
+        seed=config.seed,
+        episodes=train,
+        keys=list(names),
+    )
+    longest = min(max(STEPS), int(cache.lengths.min()) - 1)
+    measured = WindowSampler(
+        cache,
+        WindowSettings(longest + 1, (1, 1), 1, past),
+        batch_size=VALIDATION_WINDOWS,
+        seed=config.seed,
+        episodes=validate,
+        keys=list(names),
+    )
+    return TrainingData(
+        lambda index, rank, world: _renamed(sampler.batch(index, rank, world), names),
+        _renamed(measured.batch(0), names),
+        cache.dataset.fingerprint(),
+    )
+
+
+def frozen_encoder(model: LatentWorldModel, observes: list[str]) -> Transform:
+    """Return the transform that encodes all frames of a dataset once."""
+    if len(observes) != 1:
+        raise ValueError(f"freeze_encoder=true encodes one observation, not {observes}.")
+    digest = hashlib.sha256(repr(to_json(model.config.encoder)).encode())
+    for name, tensor in model.encoder.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+
+    def compute(frames: NDArray[Any]) -> NDArray[Any]:
+        with torch.no_grad():
+            latents: torch.Tensor = model.encoder({observes[0]: torch.from_numpy(frames)})
+        return latents.numpy()
+
+    return Transform(column(observes[0]), compute, digest.hexdigest()[:16], "float32")
+
+
+def _renamed(windows: Windows, names: Mapping[str, str]) -> Windows:
+    frames = {names[key]: value for key, value in windows.frames.items()}
+    return dataclasses.replace(windows, frames=frames)
+
+
+def training_settings(config: TrainConfig) -> TrainingSettings:
+    """Return the settings of the loop; raise `ValueError` for values that cannot be."""
+    settings: TrainingSettings = build(config.training)
+    return settings
+
+
+def open_dataset(config: TrainConfig) -> Dataset:
+    """Return the dataset; its errors say what is wrong with it."""
+    return Dataset(Path(config.data.path))
+
+
+def measure(model: LatentWorldModel, windows: Windows) -> dict[str, float]:
+    """Return the open-loop errors of a model, on its device."""
+    return open_loop_errors(model, windows.to(model.device))

@@ -1,0 +1,215 @@
+"""Cuts training windows out of a cache: frames some steps apart, and the actions between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .cache import Cache
+
+ACTION = "action"
+"""Key of the actions in a dataset."""
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """What a window is."""
+
+    frames: int = 5
+    """Observations in it, L."""
+    gaps: tuple[int, int] = (5, 5)
+    """Fewest and most steps from one frame to the next.
+
+    One gap is drawn for every batch, as DexWM draws the times of its frames, so that predictions
+    are corrected at many distances.
+    """
+    multiple: int = 1
+    """Gaps are multiples of this: the steps that one action of the model lasts."""
+    past: int = 8
+    """Actions before the first frame, H."""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for windows that cannot be cut."""
+        least, most = self.gaps
+        if self.frames < 2 or self.multiple < 1 or self.past < 0:
+            raise ValueError(
+                f"WindowSettings(frames={self.frames}, multiple={self.multiple}, "
+                f"past={self.past}): at least 2, 1 and 0."
+            )
+        if not 1 <= least <= most or not len(self.choices):
+            raise ValueError(
+                f"WindowSettings(gaps={self.gaps}, multiple={self.multiple}): 1 <= fewest <= most, "
+                "and a multiple between them."
+            )
+
+    @property
+    def choices(self) -> NDArray[np.int64]:
+        """Gaps that are drawn from."""
+        least, most = self.gaps
+        return np.arange(-(-least // self.multiple), most // self.multiple + 1) * self.multiple
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch of windows: B of them, L frames each, g steps apart."""
+
+    frames: dict[str, Tensor]
+    """By key, `[B, L, ...]`, in the type of the cache."""
+    actions: Float[Tensor, "batch intervals gap action"]
+    """`[B, L-1, g, A]`: what was done between a frame and the next."""
+    past: Float[Tensor, "batch history action"]
+    """`[B, H, A]`: what was done before the first frame, the latest last."""
+    past_known: Bool[Tensor, "batch history"]
+    """`[B, H]`: which of it belongs to the episode; the rest is zero."""
+    start: Int[Tensor, " batch"]
+    """`[B]`: index in the dataset of the first frame."""
+
+    def to(self, device: torch.device | str) -> Windows:
+        """Return the windows on a device."""
+        return Windows(
+            {key: value.to(device) for key, value in self.frames.items()},
+            self.actions.to(device),
+            self.past.to(device),
+            self.past_known.to(device),
+            self.start.to(device),
+        )
+
+
+class WindowSampler:
+    """Draws batches of windows; each batch is a function of the seed and its number alone.
+
+    So training resumes without a state of the sampler, and processes that train together each
+    take their rows of the same batch. A gap is drawn first, and then of all the windows with that
+    gap, each with the same probability; no window leaves its episode.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        settings: WindowSettings,
+        *,
+        batch_size: int,
+        seed: int,
+        episodes: Sequence[int] | NDArray[np.int64] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> None:
+        """Prepare to draw.
+
+        Args:
+            cache: what to draw from; it must hold `action`.
+            settings: what a window is.
+            batch_size: windows in a batch, over all processes.
+            seed: chooses the windows; not negative.
+            episodes: the episodes to draw from; None takes all.
+            keys: the arrays to return; None takes all but the actions.
+
+        Raises:
+            KeyError: the cache does not hold a key.
+            ValueError: no episode is long enough.
+        """
+        if batch_size < 1 or seed < 0:
+            raise ValueError(f"batch_size={batch_size} and seed={seed}: at least 1, at least 0.")
+        self.keys = [key for key in cache.arrays if key != ACTION] if keys is None else list(keys)
+        missing = sorted({*self.keys, ACTION} - set(cache.arrays))
+        if missing:
+            raise KeyError(
+                f"the cache {cache.folder} was opened without {missing}; it has "
+                f"{sorted(cache.arrays)}."
+            )
+        self.cache = cache
+        self.settings = settings
+        self.batch_size = batch_size
+        self.seed = seed
+        chosen = np.arange(cache.episodes) if episodes is None else np.asarray(episodes, np.int64)
+        self._starts = cache.starts[chosen]
+        spans = (settings.frames - 1) * settings.choices  # (G,)
+        counts = np.maximum(cache.lengths[chosen] - spans[:, None], 0)  # (G, E)
+        self.windows_by_gap: NDArray[np.int64] = counts.sum(axis=1)
+        """How many different windows there are, by gap from the smallest."""
+        if not len(chosen) or not self.windows_by_gap.all():
+            longest = int(cache.lengths[chosen].max()) if len(chosen) else 0
+            raise ValueError(
+                f"{settings.frames} frames {settings.choices[-1]} steps apart need an episode of "
+                f"{spans[-1] + 1} frames, and the longest of the {len(chosen)} has {longest}: "
+                "choose smaller gaps or fewer frames, or collect longer episodes."
+            )
+        self._ends = counts.cumsum(axis=1)  # of all windows with a gap, where an episode's end
+
+    def batch(self, index: int, rank: int = 0, world_size: int = 1) -> Windows:
+        """Return batch number `index`, or the rows of it that process `rank` trains on.
+
+        Raises:
+            ValueError: the batch cannot be divided among the processes.
+        """
+        if self.batch_size % world_size or not 0 <= rank < world_size:
+            raise ValueError(
+                f"a batch of {self.batch_size} windows is not divided among {world_size} processes "
+                f"(rank {rank}): choose a multiple."
+            )
+        gap, first, start = self._drawn(index)
+        share = self.batch_size // world_size
+        rows = slice(rank * share, (rank + 1) * share)
+        return self._cut(gap, first[rows], start[rows])
+
+    def _drawn(self, index: int) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
+        """Return the gap, and first frame and start of the episode `(B,)` of every window."""
+        random = np.random.default_rng([self.seed, index])
+        row = int(random.integers(len(self.settings.choices)))
+        window = random.integers(0, self.windows_by_gap[row], self.batch_size)
+        episode = np.searchsorted(self._ends[row], window, side="right")
+        before = np.where(episode > 0, self._ends[row][episode - 1], 0)
+        start = self._starts[episode]
+        return int(self.settings.choices[row]), start + window - before, start
+
+    def _cut(self, gap: int, first: NDArray[np.int64], start: NDArray[np.int64]) -> Windows:
+        frames, past = self.settings.frames, self.settings.past
+        rows = first[:, None] + gap * np.arange(frames)  # (B, L)
+        steps = first[:, None] + np.arange(gap * (frames - 1))
+        before = first[:, None] + np.arange(-past, 0)  # (B, H)
+        known = before >= start[:, None]
+        actions = self.cache.arrays[ACTION]
+        taken = torch.from_numpy(np.asarray(actions[steps]))
+        earlier = np.where(known[..., None], actions[np.maximum(before, 0)], np.float32(0.0))
+        return Windows(
+            frames={key: torch.from_numpy(self.cache.arrays[key][rows]) for key in self.keys},
+            actions=taken.unflatten(1, (frames - 1, gap)),
+            past=torch.from_numpy(earlier),
+            past_known=torch.from_numpy(known),
+            start=torch.from_numpy(first),
+        )
+
+
+def split(
+    episodes: int | Sequence[int] | NDArray[np.int64], validation_fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the episodes to train on and the episodes to validate on, each in order.
+
+    Whole episodes, so that validation never sees a neighbour of a frame that was trained on. At
+    least one is validated on unless the fraction is 0, and at least one trained on.
+
+    Args:
+        episodes: how many, or which.
+        validation_fraction: how many of them to validate on, in [0, 1).
+        seed: chooses them.
+
+    Raises:
+        ValueError: the fraction is out of bounds, or there are too few episodes.
+    """
+    chosen = np.arange(episodes) if isinstance(episodes, int) else np.asarray(episodes, np.int64)
+    if not 0 <= validation_fraction < 1:
+        raise ValueError(f"validation_fraction is {validation_fraction}: it must be in [0, 1).")
+    held_out = 0
+    if validation_fraction > 0:
+        held_out = max(1, round(validation_fraction * len(chosen)))
+    if held_out >= len(chosen):
+        raise ValueError(
+            f"{len(chosen)} episodes are too few to validate on {validation_fraction:.0%} of them."
+        )
+    order = np.random.default_rng(seed).permutation(chosen)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])

@@ -1,0 +1,106 @@
+"""How far predictions go astray when nothing is looked at in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .data.windows import Windows
+from .latent import LATENT, LatentWorldModel
+
+STEPS = (1, 5, 10, 25)
+"""Environment steps after which predictions are looked at."""
+
+
+@torch.no_grad()
+def open_loop_errors(
+    model: LatentWorldModel, windows: Windows, steps: Sequence[int] = STEPS
+) -> dict[str, float]:
+    """Return the errors of predictions from the first frame on.
+
+    For each number of steps `n`: `latent_<n>`, the mean squared error of latents over their
+    variance between windows; for each point set `<name>_<n>`, the median over windows of the mean
+    distance [label unit], its 90th percentile `<name>_<n>_p90`, and `<name>_<n>_static`, the median
+    of doing nothing. `shuffled_<n>` is how many times larger the mean error is when every window is
+    given the actions of another: near 1 for a model that ignores actions.
+
+    Args:
+        model: what predicts.
+        windows: frames one step apart, `[B, L, ...]`; steps beyond them are left out.
+        steps: numbers of environment steps, rounded up to multiples of the model's chunk.
+    """
+    chunk, last = model.config.chunk, windows.actions.shape[1] * windows.actions.shape[2]
+    looks = sorted({-(-step // chunk) * chunk for step in steps if step <= last})
+    encoded = encode_frames(model, windows, [0, *looks])
+    predicted = predict(model, encoded[:, 0], windows, looks)
+    other = windows.actions.roll(1, 0)
+    shuffled = predict(model, encoded[:, 0], windows, looks, other)
+    spread = encoded.var(0, unbiased=False).mean().clamp(min=1e-12)
+    errors: dict[str, float] = {}
+    layout = model.config.points
+    labelled = layout.count and all(each.label in windows.frames for each in layout.sets)
+    truth = layout.normalise(windows.frames, rows=2) if labelled else None
+    for place, step in enumerate(looks):
+        square = (predicted[:, place] - encoded[:, place + 1]).square().mean()
+        errors[f"latent_{step}"] = float(square / spread)
+        wrong = (shuffled[:, place] - encoded[:, place + 1]).square().mean()
+        ratio = float((wrong / square.clamp(min=1e-12)).sqrt())
+        if truth is not None:
+            there, start = layout.split(truth[:, step]), layout.split(truth[:, 0])
+            said = layout.split(model.points(predicted[:, place]))
+            for name in layout.names:
+                distance = _distance(said[name], there[name])
+                errors[f"{name}_{step}"] = float(distance.median())
+                errors[f"{name}_{step}_p90"] = float(distance.quantile(0.9))
+                errors[f"{name}_{step}_static"] = float(
+                    _distance(start[name], there[name]).median()
+                )
+            astray = layout.split(model.points(shuffled[:, place]))
+            ratio = sum(float(_distance(astray[n], there[n]).mean()) for n in layout.names) / max(
+                sum(float(_distance(said[n], there[n]).mean()) for n in layout.names), 1e-12
+            )
+        errors[f"shuffled_{step}"] = ratio
+    return errors
+
+
+def encode_frames(
+    model: LatentWorldModel, windows: Windows, looks: Sequence[int]
+) -> Float[Tensor, "batch looks latent"]:
+    """Return the latents of some frames of windows whose frames are one step apart."""
+    if LATENT in windows.frames:
+        return windows.frames[LATENT][:, list(looks)].float()
+    encoded = [
+        model.encoder({key: windows.frames[key][:, look] for key in model.config.observes})
+        for look in looks
+    ]
+    return torch.stack(encoded, dim=1)
+
+
+def predict(
+    model: LatentWorldModel,
+    latent: Float[Tensor, "batch latent"],
+    windows: Windows,
+    looks: Sequence[int],
+    actions: Tensor | None = None,
+) -> Float[Tensor, "batch looks latent"]:
+    """Return the mean predicted latents after so many environment steps from the first frame."""
+    actions = windows.actions if actions is None else actions
+    chunk = model.config.chunk
+    flat = actions.flatten(1, 2)
+    whole = flat[:, : flat.shape[1] // chunk * chunk]
+    single = Windows(
+        windows.frames,
+        whole.unflatten(1, (-1, chunk)),
+        windows.past,
+        windows.past_known,
+        windows.start,
+    )
+    way = model.predict_windows(latent, single, single.actions.shape[1]).mean(0)
+    return way[:, [look // chunk - 1 for look in looks]]
+
+
+def _distance(points: Tensor, truth: Tensor) -> Float[Tensor, " batch"]:
+    return torch.linalg.vector_norm(points - truth, dim=-1).mean(-1)

@@ -1,0 +1,141 @@
+"""A predictor for planar pushing: a point that obeys commands, a rigid body that it pushes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .layers import FourierFeatures, ResidualMLP
+from .points import PointLayout
+
+if TYPE_CHECKING:
+    from .predictors import PredictorConfig
+
+_LONGEST = 1.5625  # the longest wave on the pusher's path [normalised units]: 400 px in PushT
+_WORLD_OCTAVES = 3  # of the features that tell where in the world the body's points are
+
+
+def fit_frame(
+    points: Float[Tensor, "*rows points 2"], template: Float[Tensor, "points 2"]
+) -> tuple[Float[Tensor, "*rows 2"], Float[Tensor, "*rows 2"]]:
+    """Return origin and direction `(cos, sin)` of the body whose shape is `template`.
+
+    They are those of least squared distance between the points and the turned and moved template,
+    whose mean is zero; exact for points of a rigid body.
+    """
+    origin = points.mean(dim=-2)
+    offset = points - origin.unsqueeze(-2)
+    along = (offset * template).sum((-1, -2))
+    across = (template[:, 0] * offset[..., 1] - template[:, 1] * offset[..., 0]).sum(-1)
+    direction = torch.stack([along, across], dim=-1)
+    length = torch.linalg.vector_norm(direction, dim=-1, keepdim=True).clamp(min=1e-9)
+    return origin, direction / length
+
+
+def turn(
+    vectors: Float[Tensor, "*rows 2"], direction: Float[Tensor, "*#rows 2"]
+) -> Float[Tensor, "*rows 2"]:
+    """Return vectors turned by the angle whose cosine and sine are `direction`."""
+    cos, sin = direction.unbind(-1)
+    x, y = vectors.unbind(-1)
+    return torch.stack([x * cos - y * sin, x * sin + y * cos], dim=-1)
+
+
+def turn_back(
+    vectors: Float[Tensor, "*rows 2"], direction: Float[Tensor, "*#rows 2"]
+) -> Float[Tensor, "*rows 2"]:
+    """Return vectors turned by minus that angle."""
+    return turn(vectors, direction * direction.new_tensor([1.0, -1.0]))
+
+
+class PlanarContactPredictor(nn.Module):
+    """What pushing does, with its two symmetries built in.
+
+    The pusher is a controlled point that nothing deflects: after action `i` of a chunk it is at
+    `p + sum_j W_ij (a_j - p)` over past and present commands `a`, whatever the place and the
+    direction. The body moves as the pusher's path, seen from the body, makes it: a residual
+    perceptron on Fourier features of the path in the body's frame returns the body's displacement
+    and turn in that frame. Where the body is in the world is an input too, because of walls.
+
+    The first point set is the pusher, one point; the second is the rigid body. Actions are two
+    numbers, an affine function of the place that the pusher is commanded to.
+    """
+
+    remembers = 1
+    template: Tensor
+
+    def __init__(
+        self, config: PredictorConfig, layout: PointLayout, latent: int, action: int, chunk: int
+    ) -> None:
+        super().__init__()
+        counts = [each.count for each in layout.sets]
+        if len(counts) != 2 or counts[0] != 1 or counts[1] < 2 or action != 2:
+            raise ValueError(
+                "planar_contact predicts one pusher point and one body of two points or more, "
+                f"under actions of 2 numbers; it is given point sets of {counts} points and "
+                f"actions of {action} numbers. Choose the predictor residual or transformer."
+            )
+        self.body = counts[1]
+        self.points = 1 + self.body
+        features = latent - 2 * self.points
+        commands = config.history + chunk
+        self.response = nn.Parameter(torch.zeros(chunk, commands))
+        with torch.no_grad():
+            self.response[:, config.history :] = torch.tril(torch.ones(chunk, chunk)) / (2 * chunk)
+        self.path = FourierFeatures(_LONGEST, config.octaves)
+        self.world = FourierFeatures(2.0 * _WORLD_OCTAVES, _WORLD_OCTAVES + 1)
+        coordinates, corners = 2 * (chunk + 1), 2 * self.body
+        inputs = coordinates + self.path.size(coordinates) + self.world.size(corners) + 6 + features
+        self.network = ResidualMLP(inputs, 3 + features, config.width, config.depth, scale=0.1)
+        nn.init.zeros_(self.network.skip.weight)
+        self.register_buffer("template", torch.zeros(self.body, 2))
+
+    def fit(self, points: Float[Tensor, "points 2"]) -> None:
+        """Take the body's shape from the normalised points of one frame.
+
+        Its frame has its origin at their mean, and its x axis from the first to the second.
+        """
+        body = points[1:] - points[1:].mean(0)
+        axis = body[1] - body[0]
+        self.template.copy_(turn_back(body, axis / torch.linalg.vector_norm(axis)))
+
+    def forward(
+        self,
+        latents: Float[Tensor, "rows remembered latent"],
+        past: Float[Tensor, "rows history action"],
+        actions: Float[Tensor, "rows chunk action"],
+    ) -> Float[Tensor, "rows latent"]:
+        """Return the latents after `actions`."""
+        newest = latents[:, -1]
+        points = newest[:, : 2 * self.points].unflatten(1, (self.points, 2))
+        features = newest[:, 2 * self.points :]
+        pusher, body = points[:, :1], points[:, 1:]
+        commands = torch.cat([past, actions], dim=1)
+        # A product and a sum, because a matrix product would lose digits under autocast.
+        way = (self.response[:, :, None] * (commands - pusher)[:, None]).sum(2)
+        path = torch.cat([pusher, pusher + way], dim=1)
+        origin, direction = fit_frame(body, self.template)
+        seen = turn_back(path - origin[:, None], direction[:, None]).flatten(1)
+        inputs = torch.cat(
+            [
+                5.0 * seen,
+                self.path(seen),
+                self.world(body.flatten(1)),
+                2.0 * origin,
+                direction,
+                2.0 * (pusher[:, 0] - origin),
+                features,
+            ],
+            dim=1,
+        )
+        change = self.network(inputs).float()
+        origin = origin + turn(change[:, :2], direction)
+        angle = change[:, 2:3]
+        direction = turn(direction, torch.cat([angle.cos(), angle.sin()], dim=1))
+        moved = origin[:, None] + turn(
+            self.template.expand(len(newest), -1, -1), direction[:, None]
+        )
+        return torch.cat([path[:, -1], moved.flatten(1), features + change[:, 3:]], dim=1)

@@ -1,0 +1,115 @@
+"""Latent predictors: where a latent goes under an action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .layers import AdaptiveBlock, ResidualMLP
+from .planar_contact import PlanarContactPredictor
+from .points import PointLayout
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """How latents move."""
+
+    kind: str = "residual"
+    """`residual` (perceptron), `transformer` (AdaLN), or `planar_contact` (a pusher, a body)."""
+    width: int = 192
+    """Width of the hidden layers."""
+    depth: int = 2
+    """Residual or transformer blocks."""
+    heads: int = 4
+    """Attention heads of `transformer`."""
+    history: int = 8
+    """Past actions, and for `transformer` past latents, that a prediction may depend on."""
+    members: int = 1
+    """Predictors trained side by side; from two on they predict `disagreement`."""
+    octaves: int = 5
+    """Frequencies of the Fourier features that `planar_contact` sees the pusher's path through."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth", "history", "members"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"PredictorConfig({name}) must be at least 1, got {getattr(self, name)}."
+                )
+
+
+class ResidualPredictor(nn.Module):
+    """A perceptron on the newest latent, the past actions and the next one."""
+
+    remembers = 1
+
+    def __init__(
+        self, config: PredictorConfig, layout: PointLayout, latent: int, action: int, chunk: int
+    ) -> None:
+        super().__init__()
+        inputs = latent + (config.history + chunk) * action
+        self.network = ResidualMLP(inputs, latent, config.width, config.depth)
+        nn.init.zeros_(self.network.skip.weight)
+
+    def forward(
+        self,
+        latents: Float[Tensor, "rows remembered latent"],
+        past: Float[Tensor, "rows history action"],
+        actions: Float[Tensor, "rows chunk action"],
+    ) -> Float[Tensor, "rows latent"]:
+        """Return the latents after `actions`."""
+        newest = latents[:, -1]
+        seen = torch.cat([newest, past.flatten(1), actions.flatten(1)], dim=1)
+        return newest + self.network(seen)
+
+
+class TransformerPredictor(nn.Module):
+    """A causal transformer over past latents, each conditioned on the actions that follow it."""
+
+    def __init__(
+        self, config: PredictorConfig, layout: PointLayout, latent: int, action: int, chunk: int
+    ) -> None:
+        super().__init__()
+        self.remembers = max(config.history // chunk, 1)
+        self.chunk = chunk
+        width = config.width
+        self.enter = nn.Linear(latent, width)
+        self.places = nn.Parameter(0.02 * torch.randn(1, self.remembers, width))
+        self.condition = nn.Sequential(
+            nn.Linear(chunk * action, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.blocks = nn.ModuleList(
+            AdaptiveBlock(width, config.heads, width) for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, latent)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(
+        self,
+        latents: Float[Tensor, "rows remembered latent"],
+        past: Float[Tensor, "rows history action"],
+        actions: Float[Tensor, "rows chunk action"],
+    ) -> Float[Tensor, "rows latent"]:
+        """Return the latents after `actions`."""
+        rows = len(latents)
+        between = past[:, past.shape[1] - (self.remembers - 1) * self.chunk :]
+        chunks = torch.cat([between, actions], dim=1).reshape(rows, self.remembers, -1)
+        condition = self.condition(chunks)
+        tokens = self.enter(latents) + self.places
+        for block in self.blocks:
+            tokens = block(tokens, condition)
+        return latents[:, -1] + self.leave(self.norm(tokens[:, -1]))
+
+
+PREDICTORS: dict[
+    str, type[ResidualPredictor | TransformerPredictor | PlanarContactPredictor]
+] = {
+    "residual": ResidualPredictor,
+    "transformer": TransformerPredictor,
+    "planar_contact": PlanarContactPredictor,
+}
+"""Predictors by the name that `PredictorConfig.kind` gives them."""
