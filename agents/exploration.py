@@ -45,7 +45,8 @@ def folded(actions: Noise, space: Box) -> Actions:
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     width = high - low
     inside = low + width - np.abs(np.mod(actions - low, 2 * width) - width)
-    return np.clip(inside, low, high).astype(np.float32)
+    actions = np.clip(inside, low, high).astype(np.float32)
+    return actions
 
 
 @dataclass(frozen=True)

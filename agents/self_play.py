@@ -109,7 +109,8 @@ class SelfPlay:
         self, action_space: Space[Any], settings: SelfPlaySettings | None = None, seed: int = 0
     ) -> None:
         self.settings = settings or SelfPlaySettings()
-        self.low, self.high = np.float64(self.settings.low), np.float64(self.settings.high)
+        self.low = np.array(self.settings.low, np.float64)
+        self.high = np.array(self.settings.high, np.float64)
         if not isinstance(action_space, Box) or not action_space.is_bounded():
             raise TypeError(f"self-play commands targets in a bounded Box, not in {action_space}.")
         if action_space.shape != self.low.shape:
@@ -178,7 +179,8 @@ class SelfPlay:
         space = self.action_space
         share = (target - self.low) / (self.high - self.low)
         action = space.low + share * (space.high - space.low)
-        return np.clip(action, space.low, space.high).astype(np.float32)
+        inside: Actions = np.clip(action, space.low, space.high).astype(np.float32)
+        return inside
 
     def _leg(
         self, rng: np.random.Generator, before: Points, agent: Points, points: Points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import signal
 from collections import deque
@@ -166,9 +167,9 @@ class RayActors:
             place: dict[str, Any] = {"address": address} if address else {"num_cpus": count}
             if not address:
                 place["include_dashboard"] = False
-            ray.init(**place, log_to_driver=False, logging_level="ERROR")
+            ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
         self.capacity = AHEAD * count
-        actor = ray.remote(num_cpus=1)(_Player)
+        actor: Any = ray.remote(num_cpus=1)(_Player)
         self._actors = [actor.remote(setup) for _ in range(count)]
         self._groups: deque[tuple[Any, Sequence[int]]] = deque()
         self._next = 0
@@ -222,5 +223,5 @@ def _checked(answer: Answer) -> list[Episode]:
 def _ended(seeds: Sequence[int], how: str) -> str:
     return (
         f"the worker that played the episodes of the seeds {list(seeds)} ended ({how}). Was the "
-        "memory enough? The same command with existing=append goes on with fewer workers."
+        "memory enough for so many workers?"
     )

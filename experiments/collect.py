@@ -91,7 +91,7 @@ def _written(
 
 def _check_same(folder: Path, described: dict[str, Any]) -> None:
     """Raise `ValueError` if the dataset in a folder was collected with other settings."""
-    if not (folder / "meta").is_dir():
+    if not (folder / "meta" / "info.json").exists():
         return
     before = collected_with(folder)
     if before is None:
@@ -138,7 +138,8 @@ def _run(composed: DictConfig) -> None:
     except RuntimeError as error:
         if os.environ.get("HYDRA_FULL_ERROR"):
             raise
-        fail(f"{error} Episodes before it are in {composed.output}; existing=append goes on there.")
+        problem = str(error).rstrip(".")
+        fail(f"{problem}. Episodes before it are in {composed.output}; existing=append goes on.")
     told = ", ".join(f"{name} {shown(name, value)}" for name, value in figures.items())
     console.print(f"{config.output}: {told}", soft_wrap=True)
 

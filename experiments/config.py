@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from gymnasium.spaces import Box
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -36,8 +37,10 @@ from dexworld.planners.objectives import (
     Smoothness,
 )
 from dexworld.planners.shooting import RandomShooting
-from dexworld.world_models.actions import Chain, Hold, Increments, Interpolate
+from dexworld.world_models.actions import Chain, Chunks, Hold, Increments, Interpolate
 from dexworld.world_models.base import ActionMap, WorldModel
+from dexworld.world_models.latent import LatentWorldModel
+from dexworld.world_models.pretrained import shipped_checkpoints
 
 PLANNERS: dict[str, type[Any]] = {
     "cem": CEM,
@@ -91,11 +94,16 @@ class ModelConfig:
 
     kind: str = "simulator"
     """`simulator`: MuJoCo, rolled out on all cores; `gymnasium`: any environment with get_state and
-    set_state, stepped in Python."""
+    set_state, stepped in Python; `latent`: a learned model of dexworld-train."""
+    path: str | None = None
+    """The learned model: a folder, the name of one that ships, or organisation/name on a hub."""
+    device: str = "cpu"
+    """Where the learned model runs: cpu or cuda."""
     source: str = "physics"
     """What the model's state is built from: the exact `physics`, or the task `state`."""
     env: str | None = None
-    """Environment whose simulator is the model; the task's own where null."""
+    """Environment whose simulator is the model; the task's own where null. Beside a learned model
+    these settings say which simulator the ceiling plans in."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments of that environment; they are added to those of the task's."""
     threads: int | None = None
@@ -182,13 +190,17 @@ def make_objective(config: Any) -> Objective:
     return functools.reduce(operator.add, chosen)  # type: ignore[no-any-return]
 
 
-def make_action_map(config: AgentConfig, action_space: Box) -> ActionMap:
-    """Return what a decision means in actions."""
+def make_action_map(config: AgentConfig, model: WorldModel) -> ActionMap:
+    """Return what a decision means in actions of the environment and of the model."""
+    learned = isinstance(model, LatentWorldModel)
+    action_space = model.env_action_space if learned else model.action_space
     kind = Interpolate if config.interpolate else Hold
-    timing = kind(action_space, config.steps_per_decision)
-    if config.increment is None:
-        return timing
-    return Chain([Increments(action_space, config.increment), timing])
+    maps: list[ActionMap] = [kind(action_space, config.steps_per_decision)]
+    if config.increment is not None:
+        maps.insert(0, Increments(action_space, config.increment))
+    if learned and model.config.chunk > 1:
+        maps.append(Chunks(action_space, model.config.chunk))
+    return maps[0] if len(maps) == 1 else Chain(maps)
 
 
 def make_model(config: PlanConfig) -> WorldModel:
@@ -198,8 +210,10 @@ def make_model(config: PlanConfig) -> WorldModel:
     check_arguments(env_id, arguments)
     if model.kind == "simulator":
         return SimulatorModel(env_id, model.source, model.threads, **arguments)
+    if model.kind == "latent":
+        return make_latent(model)
     if model.kind != "gymnasium":
-        raise ValueError(f"model.kind={model.kind!r}: choose simulator or gymnasium.")
+        raise ValueError(f"model.kind={model.kind!r}: choose simulator, gymnasium or latent.")
     if model.source != PHYSICS:
         raise ValueError(
             f"model.source={model.source!r} is for simulators; model.kind=gymnasium restores the "
@@ -208,6 +222,18 @@ def make_model(config: PlanConfig) -> WorldModel:
     compared = make_objective(config.objective).reads - {REWARD}
     make = environment(env_id, arguments, config.env.episode_steps, compared)
     return GymnasiumModel(make, compared)
+
+
+def make_latent(config: ModelConfig) -> LatentWorldModel:
+    """Return a learned model; raise `ValueError` where it is not said which, or where it runs."""
+    if config.path is None:
+        raise ValueError(
+            "model.kind=latent needs model.path: a folder of dexworld-train, or one of "
+            f"{sorted(shipped_checkpoints())}."
+        )
+    if config.device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"model.device={config.device}: there is no CUDA device; choose cpu.")
+    return LatentWorldModel.from_pretrained(config.path, config.device)
 
 
 def make_env(config: PlanConfig, observes: frozenset[str]) -> EnvMaker:
@@ -233,7 +259,7 @@ def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:
         model,
         build(config.planner),
         make_objective(config.objective),
-        action_map=make_action_map(config.agent, model.action_space),
+        action_map=make_action_map(config.agent, model),
         execute=config.agent.execute,
         episode_steps=config.env.episode_steps if config.agent.shrink_horizon else None,
         budget_s=config.agent.budget_s,

@@ -58,11 +58,14 @@ def coverage(dataset: Dataset, play: SelfPlaySettings) -> Coverage | None:
     keys = [f"observation.{play.object_key}", f"observation.{play.agent_key}"]
     if not set(keys) <= set(dataset.features):
         return None
+    low, high = np.array(play.low, np.float64), np.array(play.high, np.float64)
+    size, points_size = len(low), dataset.features[keys[0]].shape[0]
+    if size < 2 or dataset.features[keys[1]].shape != (size,) or points_size % size:
+        return None
     columns = dataset.columns(keys)
-    low, high = np.float64(play.low), np.float64(play.high)
-    points = columns[keys[0]].reshape(len(columns[keys[0]]), -1, len(low)).astype(np.float64)
     agent = columns[keys[1]].astype(np.float64)
-    if agent.shape[1:] != low.shape or points.shape[1] < 2:
+    points = columns[keys[0]].reshape(len(agent), -1, size).astype(np.float64)
+    if points.shape[1] < 2:
         return None
     last = np.cumsum(dataset.episodes["length"]) - 1
     before = np.delete(np.arange(len(agent)), last)  # rows that an action follows

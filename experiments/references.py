@@ -48,6 +48,12 @@ def ceiling(
     """Return the figures of the same planner in a model without error."""
     if config.agent.kind != "planning" or not config.floors:
         return {}
+    if config.model.kind == "latent":
+        # The same planner and objective; `model.env`, `kwargs` and `source` say which simulator.
+        oracle = {**vars(config.model), "kind": "simulator", "path": None, "device": "cpu"}
+        figures = evaluate_cached(with_groups(config, model=oracle), seeds, console)
+        who = "simulator as the model, same planner and objective"
+        return {"who": who, "same_as_run": False, "same_episodes": True, **figures}
     exact = config.model.source == "physics" and not config.model.kwargs
     if exact and config.model.env in (None, config.env.id):
         _remember(_cache_file(config, seeds), run)

@@ -98,7 +98,7 @@ def with_defaults(kind: Any, given: Any) -> Any:
     hints, complete = get_type_hints(kind), dict(given)
     for part in dataclasses.fields(kind):
         if part.name in given:
-            nested = [k for k in (hints[part.name], *get_args(hints[part.name]))]
+            nested = (hints[part.name], *get_args(hints[part.name]))
             chosen = next((k for k in nested if dataclasses.is_dataclass(k)), None)
             if chosen is not None and isinstance(given[part.name], Mapping):
                 complete[part.name] = with_defaults(chosen, given[part.name])

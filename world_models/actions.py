@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .base import COMMAND, ActionMap, State
 
-__all__ = ["COMMAND", "Chain", "Hold", "Increments", "Interpolate"]
+__all__ = ["COMMAND", "Chain", "Chunks", "Hold", "Increments", "Interpolate"]
 
 
 class _SharedSpaceMap:
@@ -95,6 +95,36 @@ class Increments(_SharedSpaceMap):
         return torch.stack(commands, dim=2)
 
 
+class Chunks(_SharedSpaceMap):
+    """Environment actions, of which a model takes `chunk` at once: the last of a `Chain`.
+
+    They stay what they are in the environment; a model's action is `chunk` of them in a row.
+    """
+
+    def __init__(self, action_space: Box, chunk: int) -> None:
+        super().__init__(action_space)
+        if chunk < 1:
+            raise ValueError(f"Chunks(chunk) must be at least 1, got {chunk}.")
+        self.chunk = chunk
+
+    def to_model(
+        self, decisions: Float[Tensor, "batch candidates horizon action"], state: State
+    ) -> Float[Tensor, "batch candidates model_horizon model_action"]:
+        """Return chunks of actions; raise `ValueError` if there is no whole number of them."""
+        if decisions.shape[2] % self.chunk:
+            raise ValueError(
+                f"{decisions.shape[2]} environment actions are not chunks of {self.chunk}, which "
+                f"the model takes at once: decide for multiples (agent.steps_per_decision)."
+            )
+        return decisions.unflatten(2, (-1, self.chunk)).flatten(3)
+
+    def to_env(
+        self, decisions: Float[Tensor, "batch horizon action"], state: State
+    ) -> Float[Tensor, "batch env_horizon env_action"]:
+        """Return the actions."""
+        return decisions
+
+
 class Chain(_SharedSpaceMap):
     """Maps applied one after another, the first one to the decisions."""
 
@@ -103,6 +133,14 @@ class Chain(_SharedSpaceMap):
             raise ValueError("Chain needs at least one action map.")
         super().__init__(maps[0].action_space, math.prod(each.steps for each in maps))
         self.maps = tuple(maps)
+
+    def to_env(
+        self, decisions: Float[Tensor, "batch horizon action"], state: State
+    ) -> Float[Tensor, "batch env_horizon env_action"]:
+        """Apply every map in order, the last one for the environment."""
+        for action_map in self.maps[:-1]:
+            decisions = action_map.to_model(decisions.unsqueeze(1), state).squeeze(1)
+        return self.maps[-1].to_env(decisions, state)
 
     def to_model(
         self, decisions: Float[Tensor, "batch candidates horizon action"], state: State

@@ -58,9 +58,7 @@ class VectorEncoder(nn.Module):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
         outputs = features + (0 if self.copies else 2 * points)
-        self.network = (
-            ResidualMLP(size, outputs, config.width, config.depth) if outputs else None
-        )
+        self.network = ResidualMLP(size, outputs, config.width, config.depth) if outputs else None
 
     def fit(self, observations: Mapping[str, Tensor]) -> None:
         """Take mean and deviation from observations `[F, ...]`."""

@@ -173,6 +173,12 @@ class LatentWorldModel(Pretrained, nn.Module):
     # The protocol
 
     @property
+    def env_action_space(self) -> Box:
+        """Bounds of one environment action, of which the model takes `chunk` at once."""
+        low, high = (np.asarray(bound, np.float32) for bound in self._bounds)
+        return Box(low, high, dtype=np.float32)
+
+    @property
     def observes(self) -> frozenset[str]:
         """Observations that are encoded."""
         return frozenset(self.config.observes)
@@ -234,7 +240,7 @@ class LatentWorldModel(Pretrained, nn.Module):
         self._check_state(state)
         wanted = self.predicts if keys is None else frozenset(keys)
         check_keys(wanted, self, "rollout")
-        batch, candidates, horizon, _ = actions.shape
+        batch, candidates = actions.shape[:2]
         chunks = actions.to(self.device).float().flatten(0, 1).unflatten(2, (self.config.chunk, -1))
         with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
             ways = []
@@ -276,9 +282,7 @@ class LatentWorldModel(Pretrained, nn.Module):
             tensors[key] = tensor
         return tensors
 
-    def _start(
-        self, latent: Tensor, past: Tensor | None, known: Tensor | None
-    ) -> list[Memory]:
+    def _start(self, latent: Tensor, past: Tensor | None, known: Tensor | None) -> list[Memory]:
         """Return memories of an episode that begins with `latent` `[R, D]`.
 
         Actions that are not known are those that hold still. `past` is `[R, H, A]`, `known` the
@@ -288,9 +292,7 @@ class LatentWorldModel(Pretrained, nn.Module):
         hold = self.hold_action(latent)[:, None].expand(-1, history, -1)
         if past is not None and known is not None:
             hold = torch.where(known[..., None], past, hold)
-        return [
-            Memory(latent[:, None].expand(-1, each.remembers, -1), hold) for each in self._each
-        ]
+        return [Memory(latent[:, None].expand(-1, each.remembers, -1), hold) for each in self._each]
 
     def hold_action(self, latent: Float[Tensor, "rows latent"]) -> Float[Tensor, "rows action"]:
         """Return the environment action that keeps still: that of the hold point, or zero."""
@@ -349,7 +351,10 @@ class LatentWorldModel(Pretrained, nn.Module):
     # Predictions
 
     def _roll(
-        self, predictor: nn.Module, memory: Memory, chunks: Float[Tensor, "rows horizon chunk action"]
+        self,
+        predictor: nn.Module,
+        memory: Memory,
+        chunks: Float[Tensor, "rows horizon chunk action"],
     ) -> tuple[Float[Tensor, "rows horizon latent"], Memory]:
         """Return the latents after each chunk, and the memory after the last."""
         latents, past = memory.latents, memory.past

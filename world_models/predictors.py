@@ -105,9 +105,7 @@ class TransformerPredictor(nn.Module):
         return latents[:, -1] + self.leave(self.norm(tokens[:, -1]))
 
 
-PREDICTORS: dict[
-    str, type[ResidualPredictor | TransformerPredictor | PlanarContactPredictor]
-] = {
+PREDICTORS: dict[str, type[ResidualPredictor | TransformerPredictor | PlanarContactPredictor]] = {
     "residual": ResidualPredictor,
     "transformer": TransformerPredictor,
     "planar_contact": PlanarContactPredictor,

@@ -56,6 +56,16 @@ def files(folder: Path) -> dict[str, str]:
     return found
 
 
+def same_content(one: Path, other: Path) -> None:
+    """Assert that datasets hold the same, though perhaps in other shards."""
+    some, others = Dataset(one), Dataset(other)
+    columns = others.columns()
+    for key, column in some.columns().items():
+        np.testing.assert_array_equal(column, columns[key])
+    for key, column in some.episodes.items():
+        np.testing.assert_array_equal(column, others.episodes[key])
+
+
 @pytest.fixture
 def run_collect(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
@@ -140,11 +150,7 @@ def test_going_on_gives_what_one_run_gives(tmp_path: Path) -> None:
     for episodes in (3, 8, 11, 11, 5):
         figures = collect(tmp_path / "parts", f"episodes={episodes}", "existing=append")
         assert figures["episodes"] == max(episodes, 11 if episodes == 5 else 0)
-    whole, parts = Dataset(tmp_path / "whole"), Dataset(tmp_path / "parts")
-    for key, column in whole.columns().items():
-        np.testing.assert_array_equal(column, parts.columns()[key])
-    for key, column in whole.episodes.items():
-        np.testing.assert_array_equal(column, parts.episodes[key])
+    same_content(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
@@ -208,6 +214,7 @@ from dexworld.world_models.data.lerobot import DatasetWriter
 register_schemas()
 code_fingerprint()
 log, *overrides = sys.argv[1:]
+config = compose_config("collect", overrides)
 add = DatasetWriter.add_episode
 
 def logged(self, *given, **named):
@@ -220,7 +227,7 @@ DatasetWriter.add_episode = logged
 for _ in sys.stdin:
     child = os.fork()
     if child == 0:
-        collect.collect(compose_config("collect", overrides), "...", Console(quiet=True))
+        collect.collect(config, "...", Console(quiet=True))
         os._exit(0)
     print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)
@@ -230,11 +237,11 @@ for _ in sys.stdin:
 
 @pytest.mark.slow
 def test_killed_twenty_times_it_loses_nothing_and_goes_on(tmp_path: Path) -> None:
-    episodes, log = "episodes=430", tmp_path / "log"
+    episodes, log = "episodes=300", tmp_path / "log"
     collect(tmp_path / "whole", episodes)
     folder = tmp_path / "killed"
     given = [*SHORT, f"output={folder}", episodes, "existing=append"]
-    moments, killed, written = random.Random(0), 0, []
+    moments, killed = random.Random(0), 0
     with subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(log), *given],
         stdin=subprocess.PIPE,
@@ -248,21 +255,25 @@ def test_killed_twenty_times_it_loses_nothing_and_goes_on(tmp_path: Path) -> Non
             driver.stdin.write("\n")
             child = int(driver.stdout.readline())
             if killed < 20:
-                time.sleep(moments.uniform(0.0, 0.45))
+                enough = len(lines(log)) + moments.randrange(12)
+                deadline = time.monotonic() + 20
+                while len(lines(log)) < enough and time.monotonic() < deadline:
+                    time.sleep(0.001)
+                time.sleep(moments.uniform(0.0, 0.02))
                 os.kill(child, signal.SIGKILL)
             status = int(driver.stdout.readline())
+            assert status in (0, signal.SIGKILL)
             killed += status == signal.SIGKILL
-            said = log.read_text().splitlines() if log.exists() else []
-            written.append(len(said))
-            if status != 0:
-                assert status == signal.SIGKILL
-                assert durable(folder) >= len(said) - 1, "an episode was lost"
+            assert durable(folder) >= len(lines(log)), "an episode was lost"
         driver.stdin.close()
     assert killed == 20, "it was done too early"
-    assert len(set(written)) > 10, "it was killed before anything was written"
-    # No episode was written twice, and at most the one under way was written again.
-    assert sorted({int(line) for line in said}) == list(range(430)) or len(said) >= 410
-    assert files(folder) == files(tmp_path / "whole")
+    # What was on the disk was never written again.
+    assert len(lines(log)) == len(set(lines(log))) >= 280
+    same_content(tmp_path / "whole", folder)
+
+
+def lines(log: Path) -> list[str]:
+    return log.read_text().splitlines() if log.exists() else []
 
 
 def durable(folder: Path) -> int:
@@ -354,7 +365,7 @@ import numpy as np
 
 class Fails(gym.Env):
     observation_space = action_space = gym.spaces.Box(-1.0, 1.0, (1,))
-    metadata = {{"render_fps": 5}}
+    metadata = {{"render_fps": 5, "render_modes": []}}
 
     def reset(self, *, seed=None, options=None):
         self.broken = seed == {seed}
@@ -374,7 +385,7 @@ gym.register("Fails-v0", Fails)
     status, _, error = run_collect(*given)
     assert status == 2 and error.count("\n") == 1
     assert f"the episode of seed {seed} failed: OverflowError: too far" in error
-    assert "existing=append goes on there" in error
+    assert "existing=append goes on" in error
     assert len(Dataset(tmp_path / "play")) == 6
 
 

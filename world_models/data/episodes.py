@@ -121,6 +121,39 @@ def numpy_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
     return columns
 
 
+def checked_extras(
+    extras: Mapping[str, Any], types: dict[str, type] | None
+) -> tuple[dict[str, Any], dict[str, type]]:
+    """Return the added columns of an episode as Python values, and their types.
+
+    Args:
+        extras: what was given.
+        types: what the episodes before have; None if this is the first.
+
+    Raises:
+        ValueError: a value or a name cannot be stored, or the columns are others than before.
+    """
+    plain = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in extras.items()
+    }
+    found = {name: type(value) for name, value in plain.items()}
+    for name, kind in found.items():
+        if kind not in EXTRA_TYPES or not is_extra(name):
+            raise ValueError(
+                f"extras[{name!r}] = {plain[name]!r}: an extra is a bool, int, float or str, and "
+                "its name is none that LeRobot uses."
+            )
+    types = found if types is None else types
+    for name, value in plain.items():
+        if found[name] is int and types.get(name) is float:
+            plain[name], found[name] = float(value), float
+    if found != types:
+        shown = {name: kind.__name__ for name, kind in types.items()}
+        raise ValueError(f"the extras of every episode are {shown}, not {dict(extras)}.")
+    return {name: plain[name] for name in types}, types
+
+
 def extra_types(table: pa.Table) -> dict[str, type]:
     """Return the Python types of the added columns."""
     types = {arrow: python for python, arrow in EXTRA_TYPES.items()}

@@ -29,6 +29,7 @@ class FrameFiles:
         self._first: NDArray[np.int64] = episodes["dataset_from_index"].to_numpy()
         self._length: NDArray[np.int64] = episodes["length"].to_numpy()
         self._columns: dict[str, NDArray[Any]] = {}
+        self._ends: dict[Path, NDArray[np.int64]] = {}
         self._opened: dict[Path, pq.ParquetFile] = {}
         self._files = self._grouped("data")
 
@@ -76,13 +77,10 @@ class FrameFiles:
         start = int(self._first[episode] - self._first[self._files[path][0]])
         with reading(path):
             file = self._parquet(path)
-            groups = [
-                file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)
-            ]
-            ends = np.cumsum(groups)
+            ends = self._group_ends(path, file)
             first, last = np.searchsorted(ends, [start, start + length - 1], side="right")
             table = file.read_row_groups(range(first, last + 1), [*keys, *_CHECKED])
-        table = table.slice(start - int(ends[first] - groups[first]), length)
+        table = table.slice(start - (int(ends[first - 1]) if first else 0), length)
         self._check_rows(path, table, int(self._first[episode]))
         if (table["episode_index"].to_numpy() != episode).any():
             raise ValueError(f"{path} has other rows where those of episode {episode} should be.")
@@ -102,8 +100,10 @@ class FrameFiles:
             tables.append(table.select(list(keys)))
         return pa.concat_tables(tables)
 
-    def pictures(self, episode: int, key: str, fps: float) -> NDArray[np.uint8]:
-        """Return the pictures of an episode from its video.
+    def pictures(
+        self, episode: int, key: str, fps: float, steps: Sequence[int] | None = None
+    ) -> NDArray[np.uint8]:
+        """Return pictures of an episode from its video: of some steps, ascending, or all.
 
         Raises:
             ValueError: the video is corrupt or too short.
@@ -112,7 +112,8 @@ class FrameFiles:
         start = self._column(f"videos/{key}/from_timestamp")[episode]
         first = round(float(start) * fps)  # the nearest frame: sums of durations drift
         with reading(path):
-            return read_mp4(path, first, first + int(self._length[episode]), fps)
+            wanted = range(int(self._length[episode])) if steps is None else steps
+            return read_mp4(path, [first + step for step in wanted], fps)
 
     def _check_rows(self, path: Path, table: pa.Table, first: int) -> None:
         if (table["index"].to_numpy() != np.arange(first, first + len(table))).any():
@@ -129,6 +130,14 @@ class FrameFiles:
                 path, memory_map=True, page_checksum_verification=True
             )
         return self._opened[path]
+
+    def _group_ends(self, path: Path, file: pq.ParquetFile) -> NDArray[np.int64]:
+        """Return the row after the last one of every row group."""
+        if path not in self._ends:
+            groups = range(file.num_row_groups)
+            rows = [file.metadata.row_group(group).num_rows for group in groups]
+            self._ends[path] = np.cumsum(rows)
+        return self._ends[path]
 
     def _grouped(self, columns: str, video_key: str = "") -> dict[Path, NDArray[np.intp]]:
         """Return the episodes of each file, files and episodes in order."""

@@ -25,15 +25,15 @@ def encode_png(frames: NDArray[np.uint8]) -> list[bytes]:
     return [_encode(frame) for frame in frames]
 
 
-def decode_png(files: Iterable[bytes]) -> NDArray[np.uint8]:
+def decode_png(files: Iterable[bytes | None]) -> NDArray[np.uint8]:
     """Return PNG files of one size as RGB pictures `(T, height, width, 3)`.
 
     Raises:
-        ValueError: a file is not a picture, or has another size than the first.
+        ValueError: a file is missing or no picture, or has another size than the first.
     """
     frames: list[NDArray[Any]] = []
     for index, file in enumerate(files):
-        frame = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)
+        frame = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR) if file else None
         if frame is None:
             raise ValueError(f"picture {index} cannot be decoded.")
         frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))

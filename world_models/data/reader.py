@@ -94,7 +94,9 @@ class Dataset:
             return {}
         return from_lists(json.loads(path.read_text(encoding="utf-8")))
 
-    def episode(self, index: int, keys: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    def episode(
+        self, index: int, keys: Sequence[str] | None = None, steps: Sequence[int] | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Return the frames of an episode by key, `(T, *shape)`; a number is `(T,)`.
 
         Pictures are decoded, uint8 RGB `(T, height, width, 3)`.
@@ -102,23 +104,29 @@ class Dataset:
         Args:
             index: which episode.
             keys: which features; None takes all.
+            steps: which of its frames, ascending; None takes all.
 
         Raises:
-            IndexError: there is no such episode.
+            IndexError: there is no such episode or frame.
             KeyError: there is no such feature.
             ValueError: a shard is corrupt, or does not hold the frames of this episode.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"{self.folder} has episodes 0 to {len(self) - 1}, not {index}.")
+        length = int(self.episodes["length"][index])
+        if steps is not None and (not len(steps) or min(steps) < 0 or max(steps) >= length):
+            raise IndexError(f"episode {index} has frames 0 to {length - 1}, not {list(steps)}.")
         keys = list(self.features) if keys is None else list(keys)
         self._check_keys(keys)
         stored = [key for key in keys if self.features[key].dtype != VIDEO]
         table = self._files.rows(index, stored)
+        if steps is not None:
+            table = table.take(pa.array(steps, pa.int64()))
         frames: dict[str, NDArray[Any]] = {}
         for key in keys:
             feature = self.features[key]
             if feature.dtype == VIDEO:
-                frames[key] = self._files.pictures(index, key, self.fps)
+                frames[key] = self._files.pictures(index, key, self.fps, steps)
             elif feature.dtype == IMAGE:
                 files = table[key].combine_chunks().field("bytes").to_pylist()
                 with reading(self._files.data_file(index)):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -46,7 +47,9 @@ def write_shard(
         RuntimeError: a file does not hold the frames that went into it.
     """
     frames = sum(episode.length for episode in episodes)
-    _write_frames(folder / shard_path(DATA, shard), pending, episodes, features, frames)
+    with replacing(folder / shard_path(DATA, shard)) as unfinished:
+        _write_frames(unfinished, pending, episodes, features)
+        _check_frames(unfinished, episodes, first_frame)
     videos = [key for key, feature in features.items() if feature.dtype == VIDEO]
     for key in videos:
         with replacing(folder / shard_path(VIDEOS, shard, key)) as unfinished:
@@ -80,24 +83,34 @@ def _write_frames(
     pending: PendingEpisodes,
     episodes: Sequence[PendingEpisode],
     features: Mapping[str, Feature],
-    frames: int,
 ) -> None:
     schema = schema_of(features)
     numbers = [key for key in schema.names if features[key].dtype != IMAGE]
-    with replacing(path) as unfinished:
-        with pq.ParquetWriter(
-            unfinished,
-            schema,
-            compression="snappy",
-            use_dictionary=numbers,
-            write_statistics=numbers,
-            write_page_checksum=True,
-        ) as writer:
-            for episode in episodes:
-                # A row group for every episode, so that one is read without the others.
-                table = pending.read(episode.index).replace_schema_metadata(schema.metadata)
-                writer.write_table(table, row_group_size=episode.length)
-        _expect(frames, pq.read_metadata(unfinished).num_rows, unfinished)
+    with pq.ParquetWriter(
+        path,
+        schema,
+        compression="snappy",
+        use_dictionary=numbers,
+        write_statistics=numbers,
+        write_page_checksum=True,
+    ) as writer:
+        for episode in episodes:
+            # A row group for every episode, so that one is read without the others.
+            table = pending.read(episode.index).replace_schema_metadata(schema.metadata)
+            writer.write_table(table, row_group_size=episode.length)
+
+
+def _check_frames(path: Path, episodes: Sequence[PendingEpisode], first_frame: int) -> None:
+    """Read back which frame of which episode every row is."""
+    lengths = [episode.length for episode in episodes]
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        table = file.read(["index", "episode_index"])
+    _expect(sum(lengths), len(table), path)
+    index = first_frame + np.arange(len(table))
+    episode = np.repeat([episode.index for episode in episodes], lengths)
+    found = (table["index"].to_numpy(), table["episode_index"].to_numpy())
+    if (found[0] != index).any() or (found[1] != episode).any():
+        raise RuntimeError(f"{path} does not hold the episodes in their order.")
 
 
 def _expect(frames: int, found: int, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -55,7 +55,7 @@ def join_mp4(sources: Sequence[Path], target: Path, fps: float) -> None:
     """
     if len({_coding(source) for source in sources}) > 1:
         _log.warning("%s joins videos of different encoders, so they are encoded again.", target)
-        pictures = [read_mp4(source, 0, count_frames(source), fps) for source in sources]
+        pictures = [read_mp4(source, range(count_frames(source)), fps) for source in sources]
         target.write_bytes(encode_mp4(np.concatenate(pictures), fps))
         return
     tick = 1 / _rate(fps)
@@ -113,13 +113,18 @@ def codec() -> str:
     return "mpeg4" if _encoder() == "mpeg4" else "h264"
 
 
-def read_mp4(source: Path | bytes, first: int, last: int, fps: float) -> NDArray[np.uint8]:
-    """Return the pictures `first` to `last`, exclusive, of an mp4 file: `(T, height, width, 3)`.
+def read_mp4(source: Path | bytes, wanted: Sequence[int], fps: float) -> NDArray[np.uint8]:
+    """Return some pictures of an mp4 file, `(T, height, width, 3)`.
 
-    They are chosen by their number and not by comparing times: `round(time * fps)`.
+    They are found by their number and not by comparing times: `round(time * fps)`.
+
+    Args:
+        source: the file.
+        wanted: numbers of the pictures, ascending, at least one.
+        fps: pictures per second.
 
     Raises:
-        ValueError: the file ends before `last`.
+        ValueError: the file does not hold them all.
     """
     frames: list[NDArray[np.uint8]] = []
     with av.open(_opened(source)) as container:
@@ -127,16 +132,26 @@ def read_mp4(source: Path | bytes, first: int, last: int, fps: float) -> NDArray
         stream.thread_type = "SLICE"  # frame threads would have to be started for every seek
         base = stream.time_base or Fraction(1)
         start = stream.start_time or 0
-        container.seek(start + round(first / Fraction(fps) / base), stream=stream)
-        for frame in container.decode(stream):
-            index = round(float((frame.pts - start) * base) * fps) if frame.pts is not None else -1
-            if index == first + len(frames):
-                frames.append(frame.to_ndarray(format="rgb24"))
-                if index + 1 == last:
+        decoded: Iterator[Any] = iter(())
+        position = -KEYFRAME_EVERY - 1
+        for index in wanted:
+            if index > position + KEYFRAME_EVERY:
+                container.seek(start + round(index / Fraction(fps) / base), stream=stream)
+                decoded = container.decode(stream)
+            for frame in decoded:
+                if frame.pts is None:
+                    continue
+                position = round(float((frame.pts - start) * base) * fps)
+                if position >= index:
                     break
-    if len(frames) != last - first:
+            else:
+                break
+            if position != index:
+                break
+            frames.append(frame.to_ndarray(format="rgb24"))
+    if len(frames) != len(wanted):
         name = source if isinstance(source, Path) else "the given video"
-        raise ValueError(f"{name} holds {len(frames)} of the frames {first} to {last - 1}.")
+        raise ValueError(f"{name} does not hold picture {wanted[len(frames)]}.")
     return np.stack(frames)
 
 

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from .description import Description, read_info
 from .episodes import (
-    EXTRA_TYPES,
+    checked_extras,
     extra_types,
-    is_extra,
     read_episodes,
     read_tasks,
     statistics_of,
@@ -178,7 +177,7 @@ class DatasetWriter:
         if self._closed:
             raise ValueError(f"the writer of {self.folder} is closed: open it with 'append'.")
         columns, length = checked_columns(self._given, frames)
-        extras = self._checked_extras(extras)
+        extras, self._extras = checked_extras(extras, self._extras)
         index = self.episodes
         columns |= self._indices(index, length, task)
         statistics = {key: self._statistics(key, column) for key, column in columns.items()}
@@ -274,28 +273,6 @@ class DatasetWriter:
             self._task_index(episode.task)
             self._extras = {name: type(value) for name, value in episode.extras.items()}
 
-    def _checked_extras(self, extras: Mapping[str, Any]) -> dict[str, Any]:
-        plain = {
-            name: value.item() if isinstance(value, np.generic) else value
-            for name, value in extras.items()
-        }
-        kinds = {name: type(value) for name, value in plain.items()}
-        for name, kind in kinds.items():
-            if kind not in EXTRA_TYPES or not is_extra(name):
-                raise ValueError(
-                    f"extras[{name!r}] = {plain[name]!r}: an extra is a bool, int, float or str, "
-                    "and its name is none that LeRobot uses."
-                )
-        if self._extras is None:
-            self._extras = kinds
-        for name, value in plain.items():
-            if kinds[name] is int and self._extras.get(name) is float:
-                plain[name], kinds[name] = float(value), float
-        if kinds != self._extras:
-            shown = {name: kind.__name__ for name, kind in self._extras.items()}
-            raise ValueError(f"the extras of every episode are {shown}, not {dict(extras)}.")
-        return {name: plain[name] for name in self._extras}
-
     def _indices(self, episode: int, length: int, task: str) -> dict[str, NDArray[Any]]:
         frame = np.arange(length)
         return {
@@ -315,9 +292,10 @@ class DatasetWriter:
         if not self.features[key].pictures:
             return of_numbers(column)
         if isinstance(column, bytes):
-            column = read_mp4(column, 0, count_frames(column), self.fps)
-        chosen = [column[index] for index in chosen_pictures(len(column))]
-        return of_pictures(decode_png(chosen) if isinstance(column, list) else np.stack(chosen))
+            chosen = chosen_pictures(count_frames(column))
+            return of_pictures(read_mp4(column, chosen, self.fps))
+        pictures = [column[index] for index in chosen_pictures(len(column))]
+        return of_pictures(decode_png(pictures) if isinstance(column, list) else np.stack(pictures))
 
     def _full(self) -> bool:
         videos = any(feature.dtype == VIDEO for feature in self.features.values())

@@ -50,6 +50,19 @@ def test_only_the_keys_asked_for_are_read(folder, toy):
     assert toy.image not in dataset.columns()
 
 
+@pytest.mark.parametrize("pictures", ["image", "video"])
+def test_only_the_frames_asked_for_are_read(tmp_path, toy, pictures):
+    toy.write(tmp_path, 6, pictures)
+    dataset = Dataset(tmp_path)
+    for steps in ([0, 4, 9], [3], range(2, 10, 2)):
+        chosen, whole = dataset.episode(5, steps=steps), dataset.episode(5)
+        for key, values in whole.items():
+            np.testing.assert_array_equal(chosen[key], values[list(steps)])
+    for wrong in ([0, 10], [-1], []):
+        with pytest.raises(IndexError, match="episode 5 has frames 0 to 9"):
+            dataset.episode(5, steps=wrong)
+
+
 def test_what_is_not_there_is_named(folder, tmp_path):
     dataset = Dataset(folder)
     for read in (dataset.episode, lambda _, keys: dataset.columns(keys)):

@@ -34,12 +34,12 @@ def test_joined_videos_hold_every_picture_in_order(tmp_path, fps):
     joined = tmp_path / "joined.mp4"
     join_mp4(parts, joined, fps)
     assert count_frames(joined) == announced_frames(joined) == 17
-    assert number_of(read_mp4(joined, 0, 17, fps)) == list(range(17))
     for first in range(17):
-        for last in (first + 1, min(first + 4, 17), 17):
-            assert number_of(read_mp4(joined, first, last, fps)) == list(range(first, last))
-    with pytest.raises(ValueError, match="holds 2 of the frames 15 to 17"):
-        read_mp4(joined, 15, 18, fps)
+        for step in (1, 2, 3, 5, 16):
+            wanted = range(first, 17, step)
+            assert number_of(read_mp4(joined, wanted, fps)) == list(wanted)
+    with pytest.raises(ValueError, match="does not hold picture 17"):
+        read_mp4(joined, range(15, 18), fps)
 
 
 def test_joining_copies_the_pictures_as_they_are_encoded(tmp_path):
@@ -48,8 +48,8 @@ def test_joining_copies_the_pictures_as_they_are_encoded(tmp_path):
         parts.append(tmp_path / f"{part}.mp4")
         parts[-1].write_bytes(encode_mp4(drawn(5 * part, 5), 10))
     join_mp4(parts, tmp_path / "joined.mp4", 10)
-    joined = read_mp4(tmp_path / "joined.mp4", 0, 10, 10)
-    apart = np.concatenate([read_mp4(part, 0, 5, 10) for part in parts])
+    joined = read_mp4(tmp_path / "joined.mp4", range(10), 10)
+    apart = np.concatenate([read_mp4(part, range(5), 10) for part in parts])
     np.testing.assert_array_equal(joined, apart)
 
 
@@ -62,7 +62,7 @@ def test_videos_of_different_encoders_are_joined_by_encoding_again(tmp_path, mon
     with caplog.at_level("WARNING"):
         join_mp4([first, second], tmp_path / "joined.mp4", 10)
     assert "different encoders" in caplog.text
-    assert number_of(read_mp4(tmp_path / "joined.mp4", 0, 8, 10)) == list(range(8))
+    assert number_of(read_mp4(tmp_path / "joined.mp4", range(8), 10)) == list(range(8))
 
 
 def test_pictures_survive_nearly(tmp_path):
@@ -70,7 +70,7 @@ def test_pictures_survive_nearly(tmp_path):
     frames = np.stack([np.stack([vertical, horizontal, 255 - vertical], -1)] * 6).astype(np.uint8)
     video = encode_mp4(frames, 10)
     assert size_of(video) == (96, 96)
-    assert np.abs(read_mp4(video, 0, 6, 10).astype(int) - frames).mean() < 4
+    assert np.abs(read_mp4(video, range(6), 10).astype(int) - frames).mean() < 4
 
 
 def test_other_bytes_are_no_video():
