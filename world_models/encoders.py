@@ -131,7 +131,6 @@ class ConvolutionalEncoder(nn.Module):
         self.mixed = _ResidualConvolution(width)
         maps = points + config.maps
         self.heatmaps = nn.Conv2d(width, maps, 1)
-        self.sharpness = nn.Parameter(torch.tensor(1.0))
         self.features = nn.Linear(2 * maps + width, features) if features else None
 
     def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "rows latent"]:
@@ -140,7 +139,7 @@ class ConvolutionalEncoder(nn.Module):
         fine = self.fine(self.stem(x))
         coarse = nn.functional.interpolate(self.coarse(fine), fine.shape[-2:], mode="bilinear")
         mixed = self.mixed(fine + coarse)
-        positions = soft_argmax(self.heatmaps(mixed), self.sharpness.exp())
+        positions = soft_argmax(self.heatmaps(mixed))
         parts = [positions[:, : self.points].flatten(1)]
         if self.features is not None:
             read = torch.cat([positions.flatten(1), mixed.mean((2, 3)).float()], dim=1)
@@ -185,7 +184,6 @@ class PatchEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.heatmaps = nn.Linear(config.width, points) if points else None
         self.offsets = nn.Linear(config.width, 2 * points) if points else None
-        self.sharpness = nn.Parameter(torch.tensor(1.0)) if points else None
         self.features = nn.Linear(config.width, features) if features else None
 
     def forward(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "rows latent"]:
@@ -196,10 +194,10 @@ class PatchEncoder(nn.Module):
             tokens = block(tokens)
         tokens = self.norm(tokens)
         parts = []
-        if self.heatmaps is not None and self.offsets is not None and self.sharpness is not None:
-            maps, sharpness = self.heatmaps(tokens).transpose(1, 2), self.sharpness.exp()
-            positions = soft_argmax(maps.unflatten(2, (self.rows, -1)), sharpness)
-            weights = torch.softmax(maps.float() * sharpness, dim=-1)
+        if self.heatmaps is not None and self.offsets is not None:
+            maps = self.heatmaps(tokens).transpose(1, 2)
+            positions = soft_argmax(maps.unflatten(2, (self.rows, -1)))
+            weights = torch.softmax(maps.float(), dim=-1)
             offsets = self.offsets(tokens).float().unflatten(2, (self.points, 2))
             offset = torch.einsum("rpt,rtpd->rpd", weights, offsets)
             parts.append((positions + offset).flatten(1))

@@ -116,14 +116,14 @@ class AdaptiveBlock(nn.Module):
 
 
 def soft_argmax(
-    heatmaps: Float[Tensor, "rows maps height width"], sharpness: Float[Tensor, ""]
+    heatmaps: Float[Tensor, "rows maps height width"],
 ) -> Float[Tensor, "rows maps 2"]:
     """Return where each map is high: the mean position under its softmax, `x, y` in [-1, 1].
 
     -1 and 1 are the outer edges of the first and the last cell.
     """
     rows, maps, height, width = heatmaps.shape
-    weights = torch.softmax((heatmaps.float() * sharpness).flatten(2), dim=-1)
+    weights = torch.softmax(heatmaps.float().flatten(2), dim=-1)
     weights = weights.view(rows, maps, height, width)
     x = (torch.arange(width, device=heatmaps.device) + 0.5) * (2.0 / width) - 1.0
     y = (torch.arange(height, device=heatmaps.device) + 0.5) * (2.0 / height) - 1.0
