@@ -19,7 +19,9 @@ class Calibration:
     """An observer that pairs the predicted cost of the executed decisions with the real cost.
 
     Both are the objective's cost of a single moment: once of the prediction for the moment at
-    which the next plan is made, once of the belief that is encoded at that moment.
+    which the next plan is made, once of the belief that is encoded at that moment. So a learned
+    model is held to what it really sees then, in its latents too where the objective compares
+    these; how well it sees is no part of the gap, but the prediction error after 0 steps.
 
     Args:
         objective: the cost.
@@ -70,16 +72,21 @@ class Calibration:
         self._predicted.pop(result.seed, None)
 
 
-def gap(pairs: Sequence[Sequence[float | None]]) -> dict[str, float]:
-    """Return the mean predicted cost, the mean real cost and their mean absolute gap."""
+def gap(pairs: Sequence[Sequence[float | None]]) -> dict[str, float | None]:
+    """Return the mean predicted cost, the mean real cost, their mean absolute gap and correlation.
+
+    The correlation (Pearson's) is None where one of them never changes.
+    """
     both = finite_pairs(pairs)
     if not len(both):
         return {}
     predicted, real = both.T
+    varied = min(np.ptp(predicted), np.ptp(real)) > 0
     return {
         "mean_predicted_cost": float(predicted.mean()),
         "mean_real_cost": float(real.mean()),
         "mean_absolute_gap": float(np.abs(predicted - real).mean()),
+        "correlation": float(np.corrcoef(predicted, real)[0, 1]) if varied else None,
     }
 
 

@@ -14,6 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from dexworld.agents.base import Agent, NoOpAgent, RandomAgent, ReplayAgent
+from dexworld.agents.inverse_model import InverseAgent
 from dexworld.agents.planning import PlanningAgent
 from dexworld.agents.policy import PolicyAgent, load_policy
 from dexworld.envs.gymnasium_model import PHYSICS, REWARD, GymnasiumModel
@@ -29,6 +30,7 @@ from dexworld.planners.gradient import GradientPlanner
 from dexworld.planners.icem import ICEM
 from dexworld.planners.mppi import MPPI
 from dexworld.planners.objectives import (
+    Disagreement,
     KeypointDistance,
     LatentDistance,
     NegativeReward,
@@ -39,6 +41,7 @@ from dexworld.planners.objectives import (
 from dexworld.planners.shooting import RandomShooting
 from dexworld.world_models.actions import Chain, Chunks, Hold, Increments, Interpolate
 from dexworld.world_models.base import ActionMap, WorldModel
+from dexworld.world_models.inverse import InverseModel
 from dexworld.world_models.latent import LatentWorldModel
 from dexworld.world_models.pretrained import shipped_checkpoints
 
@@ -58,11 +61,16 @@ TERMS: dict[str, type[Any]] = {
     "reach": Reach,
     "smoothness": Smoothness,
     "reward": NegativeReward,
+    "disagreement": Disagreement,
 }
 """Slots of the objective: each may hold one term."""
 KEYS = {"agent": "agent"}
 """Predictions that the terms of slots read, where it is not what the term reads by default."""
-FROM_FILES = {"replay": "a recorded episode or a folder of them", "sb3": "a saved policy"}
+FROM_FILES = {
+    "replay": "a recorded episode or a folder of them",
+    "sb3": "a saved policy",
+    "inverse": "a folder of dexworld-train recipe=push_t_inverse",
+}
 KINDS = ("planning", "noop", "random", *FROM_FILES)
 """Kinds of agents; some act from files."""
 
@@ -115,10 +123,12 @@ class AgentConfig:
     """Who acts, and how."""
 
     kind: str = "planning"
-    """planning; the floors noop and random; replay (recordings); sb3 (a trained policy)."""
+    """planning; the floors noop and random; replay (recordings); sb3 (a trained policy); inverse
+    (an inverse model on the latents of a learned model)."""
     path: str | None = None
-    """What replay repeats (a folder of dexworld-teleoperate) or sb3 loads (a zip, which can run any
-    code when it is loaded: only open files you trust)."""
+    """What replay repeats (a folder of dexworld-teleoperate), inverse acts by (a folder of
+    dexworld-train), or sb3 loads (a zip, which can run any code when it is loaded: only open files
+    you trust)."""
     algorithm: str = "PPO"
     """Class of stable-baselines3 that saved the policy."""
     observes: list[str] = field(default_factory=list)
@@ -137,6 +147,9 @@ class AgentConfig:
     """Time for a plan, in seconds."""
     hold: int = 5
     """Steps for which the random agent holds an action."""
+    reach_in: int | None = None
+    """Steps in which the inverse model means to be at the goal, again and again; all that are left
+    of the episode where null."""
 
 
 @dataclass
@@ -267,6 +280,24 @@ def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:
     )
 
 
+def make_inverse_agent(config: PlanConfig) -> InverseAgent:
+    """Return the agent that asks an inverse model; raise `ValueError` where its latents are not."""
+    model, agent = config.model, config.agent
+    if model.kind != "latent":
+        raise ValueError(
+            f"agent.kind=inverse acts on the latents of a learned model, and model.kind={model.kind}"
+            ": give model=latent model.path=..., the one that the inverse model was trained with."
+        )
+    world_model = make_latent(model)
+    return InverseAgent(
+        world_model,
+        InverseModel.from_pretrained(str(agent.path), model.device),
+        execute=agent.execute * agent.steps_per_decision,
+        episode_steps=config.env.episode_steps,
+        reach_in=agent.reach_in,
+    )
+
+
 def make_agent(config: PlanConfig) -> Agent:
     """Return who acts, of the configured kind.
 
@@ -282,6 +313,8 @@ def make_agent(config: PlanConfig) -> Agent:
         return NoOpAgent()
     if agent.kind in FROM_FILES and agent.path is None:
         raise ValueError(f"agent.kind={agent.kind} needs agent.path, {FROM_FILES[agent.kind]}.")
+    if agent.kind == "inverse":
+        return make_inverse_agent(config)
     if agent.kind == "replay":
         return ReplayAgent(recorded_actions(Path(str(agent.path)), env.id, env.kwargs))
     probe = make_env(config, frozenset())()

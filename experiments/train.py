@@ -1,4 +1,4 @@
-"""`dexworld-train`: trains a latent world model on a dataset."""
+"""`dexworld-train`: trains a latent world model, or an inverse model in one, on a dataset."""
 
 from __future__ import annotations
 
@@ -24,22 +24,26 @@ from dexworld.experiments.command_line import (
     provenance,
     settings_help,
 )
+from dexworld.experiments.inverse_training import make_inverse
 from dexworld.experiments.prediction_strips import prediction_strip
 from dexworld.experiments.training import (
     DataConfig,
     TrainConfig,
-    make_data,
-    make_model,
+    make_world_model,
     measure,
     open_dataset,
     register_schemas,
     training_settings,
 )
 from dexworld.world_models.configuration import to_json
+from dexworld.world_models.inverse import InverseModel
 from dexworld.world_models.latent import LatentWorldModel
 from dexworld.world_models.training import Trainer
 from dexworld.world_models.training_settings import TrainingSettings
 from dexworld.world_models.training_step import StepReport
+
+KINDS = {"world_model": make_world_model, "inverse": make_inverse}
+"""What can be trained, and what makes it and its data."""
 
 
 def train(config: TrainConfig, command: str, console: Console | None = None) -> dict[str, Any]:
@@ -52,17 +56,19 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
     console = console or Console(stderr=True)
     folder, settings = Path(config.output), training_settings(config)
     dataset = open_dataset(config)
-    model = make_model(config, dataset)
+    if config.kind not in KINDS:
+        raise ValueError(f"kind={config.kind!r}: choose one of {list(KINDS)}.")
     with _bar(console) as progress:
-        data = make_data(config, dataset, model, _task(progress, "cache"))
+        model, data = KINDS[config.kind](config, dataset, _task(progress, "cache"))
         folder.mkdir(parents=True, exist_ok=True)
         resolved = OmegaConf.to_yaml(OmegaConf.structured(config))
         (folder / "config.yaml").write_text(resolved, encoding="utf-8")
         with SummaryWriter(str(folder / "tensorboard")) as board:
 
             def evaluate(trained: Any, step: int) -> dict[str, float]:
-                strip = prediction_strip(trained, data.validation)
-                board.add_image("predicted_beside_real", strip, step, dataformats="HWC")
+                if isinstance(trained, LatentWorldModel):
+                    strip = prediction_strip(trained, data.validation)
+                    board.add_image("predicted_beside_real", strip, step, dataformats="HWC")
                 return measure(trained, data.validation)
 
             shown = _task(progress, config.name)
@@ -89,7 +95,7 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
             began = time.monotonic()
             result = trainer.fit(model, data.batches, resume=config.resume)
     trained = result.model
-    assert isinstance(trained, LatentWorldModel)
+    assert isinstance(trained, (LatentWorldModel, InverseModel))
     metrics = {
         "name": config.name,
         "command": command,
@@ -136,11 +142,11 @@ def _task(progress: Progress, title: str) -> Any:
 
 
 def print_errors(metrics: dict[str, Any], console: Console) -> None:
-    """Print the open-loop errors, a row for each number of steps."""
+    """Print the errors, a row for each number of steps."""
     errors = metrics["errors"]
     steps = sorted({int(name.split("_")[1]) for name in errors})
     kinds = sorted({name.replace(f"_{name.split('_')[1]}", "", 1) for name in errors})
-    table = Table(title=f"{metrics['name']}: open-loop errors", title_justify="left")
+    table = Table(title=f"{metrics['name']}: errors by steps ahead", title_justify="left")
     for head in ("steps", *kinds):
         table.add_column(head, justify="right")
     for step in steps:
@@ -172,12 +178,14 @@ def _run(composed: DictConfig) -> None:
 
 
 HELP = """\
-dexworld-train trains a latent world model on a dataset of dexworld-collect. It writes the model
-(config.json, model.safetensors), checkpoints, TensorBoard curves with predicted-beside-real
-pictures, and metrics.json into `output`; the same command again goes on where it was interrupted.
+dexworld-train trains a latent world model on a dataset of dexworld-collect, or an inverse model on
+the latents of one, which is the baseline of planning in it. It writes the model (config.json,
+model.safetensors), checkpoints, TensorBoard curves with predicted-beside-real pictures, and
+metrics.json into `output`; the same command again goes on where it was interrupted.
 
   dexworld-train recipe=push_t_state data.path=outputs/play output=outputs/model
   dexworld-train recipe=push_t_pixels data.path=outputs/play training.steps=2000
+  dexworld-train recipe=push_t_inverse data.path=outputs/play world_model=outputs/model/model
   torchrun --nproc-per-node 2 -m dexworld.experiments.train training.strategy=ddp ...
 
 An error is one line; with HYDRA_FULL_ERROR=1 in the environment it is a traceback.

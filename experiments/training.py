@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -26,6 +26,7 @@ from dexworld.world_models.data.windows import (
     WindowSettings,
     split,
 )
+from dexworld.world_models.inverse import InverseModel, action_errors
 from dexworld.world_models.latent import LATENT, LatentConfig, LatentWorldModel
 from dexworld.world_models.open_loop import STEPS, open_loop_errors
 from dexworld.world_models.training_settings import TrainingSettings
@@ -59,9 +60,13 @@ class DataConfig:
 class TrainConfig:
     """Everything that `dexworld-train` reads."""
 
+    kind: str = "world_model"
+    """What is trained: a world_model, or an inverse model on the latents of one."""
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = field(default_factory=dict)
-    """Settings of the model; what is not given is the default of LatentConfig."""
+    """Settings of the model; what is not given is the default of LatentConfig or InverseConfig."""
+    world_model: str | None = None
+    """The model (folder or name) whose latents an inverse model reads."""
     training: schema(TrainingSettings) = field(  # type: ignore[valid-type]
         default_factory=schema(TrainingSettings)
     )
@@ -116,12 +121,7 @@ def make_model(config: TrainConfig, dataset: Dataset) -> LatentWorldModel:
         KeyError: the dataset lacks an observation.
         ValueError: the settings of the model, or the weights to begin with, are wrong.
     """
-    for key in config.data.observes:
-        if column(key) not in dataset.features:
-            raise KeyError(
-                f"{dataset.folder} has no {column(key)}; it has {', '.join(dataset.features)}. "
-                "Collect it (dexworld-collect observe=[...] images=png), or choose data.observes."
-            )
+    check_columns(dataset, config.data.observes)
     bounds = _action_bounds(dataset)
     given = {
         "observes": {k: list(dataset.features[column(k)].shape) for k in config.data.observes},
@@ -142,6 +142,16 @@ def make_model(config: TrainConfig, dataset: Dataset) -> LatentWorldModel:
         if model.decoder is not None:
             model.decoder.requires_grad_(False)
     return model
+
+
+def check_columns(dataset: Dataset, observes: Sequence[str]) -> None:
+    """Raise `KeyError` if a dataset lacks an observation."""
+    for key in observes:
+        if column(key) not in dataset.features:
+            raise KeyError(
+                f"{dataset.folder} has no {column(key)}; it has {', '.join(dataset.features)}. "
+                "Collect it (dexworld-collect observe=[...] images=png), or choose data.observes."
+            )
 
 
 def _action_bounds(dataset: Dataset) -> list[tuple[float, float]]:
@@ -271,6 +281,16 @@ def open_dataset(config: TrainConfig) -> Dataset:
     return Dataset(Path(config.data.path))
 
 
-def measure(model: LatentWorldModel, windows: Windows) -> dict[str, float]:
-    """Return the open-loop errors of a model, on its device."""
+def make_world_model(
+    config: TrainConfig, dataset: Dataset, progress: Progress | None = None
+) -> tuple[LatentWorldModel, TrainingData]:
+    """Return a world model with its first weights, and its data; raise as their makers do."""
+    model = make_model(config, dataset)
+    return model, make_data(config, dataset, model, progress)
+
+
+def measure(model: LatentWorldModel | InverseModel, windows: Windows) -> dict[str, float]:
+    """Return the open-loop errors of a world model or the errors of actions, on its device."""
+    if isinstance(model, InverseModel):
+        return action_errors(model, windows.to(model.low.device))
     return open_loop_errors(model, windows.to(model.device))

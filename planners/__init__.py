@@ -7,6 +7,7 @@ from .gradient import GradientPlanner
 from .icem import ICEM
 from .mppi import MPPI
 from .objectives import (
+    Disagreement,
     KeypointDistance,
     LatentDistance,
     NegativeReward,
@@ -26,6 +27,7 @@ __all__ = [
     "Addable",
     "CEMGradient",
     "Clock",
+    "Disagreement",
     "GradientPlanner",
     "Keyed",
     "KeypointDistance",

@@ -198,6 +198,33 @@ class NegativeReward(Term, Keyed):
         return -predictions[self.key]
 
 
+@dataclass(frozen=True)
+class Disagreement(Term, Keyed):
+    """Minus the predicted disagreement of an ensemble `[B, N, T]`, by default its mean over time.
+
+    Least where the members differ most: it leads to what the model has not learned yet.
+
+    Source of the idea: Sekar et al. 2020, "Planning to Explore via Self-Supervised World Models".
+    """
+
+    terminal: float = 0.0
+    """Factor of the last disagreement."""
+    running: float = 1.0
+    """Factor of the mean over time."""
+    key: str = "disagreement"
+    """Prediction that holds the disagreement."""
+
+    def distance(
+        self,
+        predictions: Mapping[str, Tensor],
+        actions: Float[Tensor, "batch candidates horizon action"],
+        state: State,
+        goal: State,
+    ) -> Float[Tensor, "batch candidates horizon"]:
+        """Return `-disagreement[t]`."""
+        return -predictions[self.key]
+
+
 def wrapped_angle(angle: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return the same angle in [-pi, pi) [rad]."""
     return torch.remainder(angle + torch.pi, 2 * torch.pi) - torch.pi

@@ -15,7 +15,7 @@ from ..mujoco_env import FloatArray, MujocoEnv
 from .arguments import check_choice, checked_options
 from .chipmunk import PushTChipmunk
 from .drawing import MIN_SIZE, Frame, Scene, appearance
-from .geometry import BOARD, GoalCoverage, coverage
+from .geometry import BOARD, GoalCoverage, coverage, fitted_poses
 from .goals import TRIES, solved_by_waiting, trajectory_goal
 from .observations import OBSERVATIONS, Observations
 from .start_states import START_STATES
@@ -27,6 +27,7 @@ FIXED_GOAL = (256.0, 256.0, np.pi / 4)
 """The goal pose of the literature [px, rad]."""
 
 _FULL_REWARD = 0.95  # coverage at which the reward is 1, as in the literature
+_FAR = 4.0 * BOARD  # nothing at such a distance is seen [px]
 
 
 class PushTEnv(MujocoEnv):
@@ -348,7 +349,22 @@ class PushTEnv(MujocoEnv):
     def draw(self, task_state: FloatArray, motion: FloatArray) -> Frame:
         """Return the frame of any task state `(5,)`, the agent's way through `motion` `(n, 5)` on it."""
         scene = self._render_scene
-        return scene.draw_path(scene.draw(task_state), motion[:, :2])
+        # A prediction may lie anywhere, and the numbers that OpenCV draws with are small ones.
+        state, motion = (np.clip(each, -_FAR, _FAR) for each in (task_state, motion))
+        return scene.draw_path(scene.draw(state), motion[:, :2])
+
+    def task_state_of(self, predictions: Mapping[str, NDArray[Any]]) -> FloatArray | None:
+        """Return the task states `(..., 5)` that a model's predictions tell; None: they do not.
+
+        They are `state` `(..., 5)` itself; or else `agent` `(..., 1, 2)` and `keypoints`
+        `(..., 4, 2)` [px], whose block is at the pose that fits them best.
+        """
+        if "state" in predictions:
+            return np.asarray(predictions["state"], np.float64)
+        if not {"agent", "keypoints"} <= predictions.keys():
+            return None
+        agent = np.asarray(predictions["agent"], np.float64)[..., 0, :]
+        return np.concatenate([agent, fitted_poses(predictions["keypoints"])], axis=-1)
 
     @property
     def _render_scene(self) -> Scene:

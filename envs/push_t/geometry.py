@@ -44,6 +44,22 @@ def placed(points: FloatArray, poses: FloatArray) -> FloatArray:
     return np.stack([x, y], axis=-1)
 
 
+def fitted_poses(points: FloatArray, body: FloatArray = KEYPOINTS) -> FloatArray:
+    """Return the poses `(..., 3)` at which body-frame points `(K, 2)` come closest to given ones.
+
+    `points` `(..., K, 2)` may be of no rigid body, as predicted ones are: the sum of the squared
+    distances is least (Procrustes). With `p` and `q` the given and the body's points about their
+    means, the angle is `atan2(sum q x p, sum q . p)`, in [-pi, pi].
+    """
+    points = np.asarray(points, np.float64)
+    middle, own_middle = points.mean(axis=-2), body.mean(axis=0)
+    p, q = points - middle[..., None, :], body - own_middle
+    across = (q[:, 0] * p[..., 1] - q[:, 1] * p[..., 0]).sum(axis=-1)
+    angle = np.arctan2(across, (q * p).sum(axis=(-2, -1)))
+    turned = placed(own_middle[None], np.stack([0 * angle, 0 * angle, angle], axis=-1))[..., 0, :]
+    return np.concatenate([middle - turned, angle[..., None]], axis=-1)
+
+
 def centre_of_mass(poses: FloatArray) -> FloatArray:
     """Return the centres of mass `(..., 2)` of blocks at poses `(..., 3)`."""
     return placed(np.array([[0.0, CENTRE_OF_MASS]]), poses)[..., 0, :]

@@ -15,6 +15,7 @@ from dexworld.planners.base import Objective
 from dexworld.planners.conformance_objective import Motion, ObjectiveConformance
 from dexworld.planners.linear_quadratic import QuadraticCost
 from dexworld.planners.objectives import (
+    Disagreement,
     KeypointDistance,
     LatentDistance,
     NegativeReward,
@@ -39,6 +40,7 @@ PREDICTIONS = {
     "latent": random(B, N, T, 3, 4),
     "pose": random(B, N, T, 3),
     "reward": random(B, N, T),
+    "disagreement": random(B, N, T, seed=5).square(),
 }
 GOAL = {
     "keypoints": random(B, 6, 2, seed=1),
@@ -132,6 +134,17 @@ class TestNegativeReward(ObjectiveConformance):
 
     def at_the_goal(self, motion: Motion) -> tuple[dict[str, Tensor], Tensor]:
         return {"reward": motion.predictions["reward"] + 9.0}, motion.actions
+
+
+class TestDisagreement(ObjectiveConformance):
+    def make_objective(self) -> Objective:
+        return Disagreement()
+
+    def make_predictions(self) -> dict[str, Tensor]:
+        return {"disagreement": self.random(*self.shape).square()}
+
+    def at_the_goal(self, motion: Motion) -> tuple[dict[str, Tensor], Tensor]:
+        return {"disagreement": motion.predictions["disagreement"] + 9.0}, motion.actions
 
 
 class TestSum(TestKeypointDistance):
@@ -246,6 +259,14 @@ def test_smoothness_without_a_command_sees_differences_only() -> None:
 
 def test_negative_reward_is_minus_the_mean() -> None:
     torch.testing.assert_close(cost(NegativeReward()), -PREDICTIONS["reward"].mean(dim=2))
+
+
+def test_disagreement_is_sought() -> None:
+    disagreement = PREDICTIONS["disagreement"]
+    torch.testing.assert_close(cost(Disagreement()), -disagreement.mean(dim=2))
+    last = cost(Disagreement(weight=2.0, terminal=1.0, running=0.0))
+    torch.testing.assert_close(last, -2.0 * disagreement[:, :, -1])
+    assert Disagreement().reads == {"disagreement"}
 
 
 @given(st.floats(-50, 50))
