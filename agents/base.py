@@ -84,7 +84,7 @@ class _RandomState:
 class RandomAgent:
     """Uniform actions, each held for `hold` steps: the floor that a plan must rise above.
 
-    Draw `n` of an episode comes from a generator of its own, seeded with (episode seed, `n`), so
+    Draw `n` of an episode comes from a generator of its own, seeded with (episode seed, `n + 1`), so
     that `predict` changes nothing and the same state always gives the same action.
 
     Raises:
@@ -137,7 +137,8 @@ class RandomAgent:
         return actions, _RandomState(state.seeds, state.draws + due, age + 1, actions)
 
     def _draw(self, seed: int, number: int) -> Any:
-        generator = np.random.default_rng((seed, number))
+        # numpy takes (seed, 0) for (seed,), which is the stream that environments are reset from.
+        generator = np.random.default_rng((seed, number + 1))
         if isinstance(self.action_space, Box):
             return generator.uniform(self.action_space.low, self.action_space.high)
         return self.action_space.start + generator.integers(self.action_space.n)

@@ -43,7 +43,8 @@ class InverseAgent:
         world_model: the model whose latents are read.
         inverse_model: what says how to get to the goal.
         execute: environment steps before asking again.
-        episode_steps: actions in an episode; what is left of them is the time to the goal.
+        episode_steps: actions in an episode; what is left of them is the time to the goal, and the
+            longest time that the inverse model knows where None.
         reach_in: steps in which it means to be there instead. They are counted down, and when they
             are over and the episode is not, it has another go.
 
@@ -152,9 +153,7 @@ class InverseAgent:
         left = self._left(state.steps[due]).to(reading.device)
         actions = self.inverse_model.act(reading, goal[due], left, past[due])
         queue[due] = actions[:, : self.execute]
-        return replace(
-            state, goal=goal, past=past, queue=queue, cursor=state.cursor.where(~due, 0)
-        )
+        return replace(state, goal=goal, past=past, queue=queue, cursor=state.cursor.where(~due, 0))
 
     def _left(self, steps: Tensor) -> Tensor:
         """Return how many steps later it shall be at the goal, after so many of an episode."""
@@ -175,5 +174,7 @@ class InverseAgent:
                 f"the observation lacks the goal {missing}; it has {sorted(observation)}. "
                 "Wrap the environment in dexworld.envs.goal_observation.GoalObservation."
             )
-        seen: dict[str, Any] = {k: observation[prefix + k] for k in keys if prefix + k in observation}
+        seen: dict[str, Any] = {
+            k: observation[prefix + k] for k in keys if prefix + k in observation
+        }
         return read(self.world_model, self.world_model.encode(seen)[LATENT])

@@ -30,7 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 PACKAGE = Path(__file__).resolve().parent.parent
 CONF = str(PACKAGE / "experiments" / "conf")
-PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "hydra-core", "pymunk", "dexworld")
+PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "hydra-core", "pymunk", "pyarrow", "dexworld")
 
 USER_ERRORS = (ValueError, KeyError, TypeError, OSError, gym.error.Error, OmegaConfBaseException)
 """What a wrong argument raises; a command line prints its message, not its traceback."""

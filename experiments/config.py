@@ -204,15 +204,25 @@ def make_objective(config: Any) -> Objective:
 
 
 def make_action_map(config: AgentConfig, model: WorldModel) -> ActionMap:
-    """Return what a decision means in actions of the environment and of the model."""
-    learned = isinstance(model, LatentWorldModel)
-    action_space = model.env_action_space if learned else model.action_space
+    """Return what a decision means in actions of the environment and of the model.
+
+    Raises:
+        ValueError: a decision would end within an action of the model.
+    """
+    action_space, chunk = model.action_space, 1
+    if isinstance(model, LatentWorldModel):
+        action_space, chunk = model.env_action_space, model.config.chunk
+    if config.steps_per_decision % chunk:
+        raise ValueError(
+            f"agent.steps_per_decision={config.steps_per_decision}: the model's actions last "
+            f"{chunk} steps, and decisions must last multiples of them."
+        )
     kind = Interpolate if config.interpolate else Hold
     maps: list[ActionMap] = [kind(action_space, config.steps_per_decision)]
     if config.increment is not None:
         maps.insert(0, Increments(action_space, config.increment))
-    if learned and model.config.chunk > 1:
-        maps.append(Chunks(action_space, model.config.chunk))
+    if chunk > 1:
+        maps.append(Chunks(action_space, chunk))
     return maps[0] if len(maps) == 1 else Chain(maps)
 
 

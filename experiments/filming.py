@@ -125,8 +125,10 @@ def predicted_motion(agent: Agent) -> Predict | None:
 def _task_states(env: gym.Env[Any, Any], motion: Motion) -> NDArray[np.float64] | None:
     """Return what `env` can draw of a motion, `(steps, S)`."""
     tell = getattr(env.unwrapped, "task_state_of", lambda predictions: predictions.get("state"))
-    states = tell(motion) if hasattr(env.unwrapped, "draw") else None
-    return states if states is not None and np.isfinite(states).all() else None
+    told = tell(motion) if hasattr(env.unwrapped, "draw") else None
+    if told is None or not np.isfinite(told).all():
+        return None
+    return np.asarray(told, np.float64)
 
 
 def _frame(film: _Film) -> Frame:
@@ -163,8 +165,7 @@ def write_video(path: Path, frames: Sequence[Frame], fps: int = 10) -> None:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "20"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for frame in frames:
-            even = np.zeros((height, width, 3), np.uint8)
-            even[: frame.shape[0], : frame.shape[1]] = frame
+            even = _padded(frame, height, width)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
         container.mux(stream.encode())
     unfinished.replace(path)

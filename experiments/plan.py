@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -31,6 +32,7 @@ from dexworld.experiments.command_line import (
     settings_help,
 )
 from dexworld.experiments.config import PlanConfig, register_schemas
+from dexworld.experiments.diagnosis import diagnose
 from dexworld.experiments.environments import FILMED
 from dexworld.experiments.evaluation import (
     EnvMaker,
@@ -40,9 +42,17 @@ from dexworld.experiments.evaluation import (
     summarise,
 )
 from dexworld.experiments.filming import Filming, predicted_motion
-from dexworld.experiments.progress import tracked
+from dexworld.experiments.last_observation import LastObservation
+from dexworld.experiments.prediction_error import PredictionError, summary, told
+from dexworld.experiments.progress import console_of_errors, tracked
 from dexworld.experiments.references import ceiling, decisive, floors
-from dexworld.experiments.report import HEADS, markdown_table, table_rows, write_report
+from dexworld.experiments.report import (
+    HEADS,
+    markdown_table,
+    relative_progress,
+    table_rows,
+    write_report,
+)
 from dexworld.experiments.results import ResultsFolder, finite
 from dexworld.experiments.statistics import episode_seeds
 
@@ -53,7 +63,7 @@ def evaluate(config: PlanConfig, command: str, console: Console | None = None) -
     Raises:
         ValueError, KeyError, FileExistsError: the configuration is wrong; the message says how.
     """
-    console = console or Console(stderr=True)
+    console = console or console_of_errors()
     seeds = _seeds(config)
     agent, make_env = wiring.make_agent_and_env(config)
     resolved = OmegaConf.to_yaml(OmegaConf.structured(config))
@@ -65,32 +75,38 @@ def evaluate(config: PlanConfig, command: str, console: Console | None = None) -
     agent.start(missing)  # an agent that cannot act in one of them says so before all of them
 
     observers: list[Observer] = []
-    rule, films = _rule_and_films(make_env)
+    probe = make_env()
+    rule, films = getattr(probe.unwrapped, "success_rule", None), probe.render_mode == FILMED
+    probe.close()
     if films:
         films_of = seeds[: config.videos]
         observers.append(Filming(folder.path / "videos", films_of, predicted_motion(agent)))
     elif config.videos:
         console.print(f"{config.env.id} renders no rgb_array: there will be no videos.")
-    calibration = None
+    calibration = prediction = None
     if isinstance(agent, PlanningAgent):
-        told = config.model.kind == "simulator" or REWARD not in agent.objective.reads
-        calibration = Calibration(agent.objective, agent.execute, told)
-        observers.append(calibration)
+        judged = config.model.kind == "simulator" or REWARD not in agent.objective.reads
+        calibration = Calibration(agent.objective, agent.execute, judged)
+        prediction = PredictionError(agent, told(agent.base_model, probe))
+        observers += [calibration, prediction]
+        make_env = _telling(config, agent.observes | set(prediction.truths.values()))
     results = run_episodes(agent, make_env, missing, config.parallel, observers)
     with SummaryWriter(str(folder.path / "tensorboard")) as board:
         for result in tracked(results, len(missing), config.name, console):
-            episode = {**asdict(result), "pairs": [], "searches": []}
-            if calibration is not None:
+            episode = {**asdict(result), "pairs": [], "searches": [], "errors": {}}
+            if calibration is not None and prediction is not None:
                 episode["pairs"] = calibration.pairs[result.seed]
                 episode["searches"] = calibration.searches[result.seed]
+                episode["errors"] = prediction.errors[result.seed]
             done[result.seed] = finite(episode)
             folder.append(done[result.seed])
             _log_episode(board, episode, len(done))
+        episodes = [done[seed] for seed in seeds]
+        _log_curves(board, episodes)
 
-    episodes = [done[seed] for seed in seeds]
     if rule is None:
-        told = any(episode["success"] is not None for episode in episodes)
-        rule = "info['is_success']" if told else "the environment reports no success"
+        known = any(episode["success"] is not None for episode in episodes)
+        rule = "info['is_success']" if known else "the environment reports no success"
     metrics = _metrics(config, rule, seeds, episodes, console)
     folder.write_metrics(metrics)
     folder.write_table(markdown_table(metrics, command))
@@ -106,12 +122,10 @@ def _seeds(config: PlanConfig) -> list[int]:
     return episode_seeds(config.seed, config.stage, config.episodes)
 
 
-def _rule_and_films(make_env: EnvMaker) -> tuple[str | None, bool]:
-    """Return the success rule that the environment names, if any, and whether it can be filmed."""
-    env = make_env()
-    rule, films = getattr(env.unwrapped, "success_rule", None), env.render_mode == FILMED
-    env.close()
-    return rule, films
+def _telling(config: PlanConfig, observes: frozenset[str]) -> EnvMaker:
+    """Return a maker of environments that observe so much, and tell what they showed last."""
+    make = wiring.make_env(config, observes)
+    return lambda: LastObservation(make())
 
 
 def _metrics(
@@ -123,7 +137,7 @@ def _metrics(
 ) -> dict[str, Any]:
     names = EpisodeResult.__dataclass_fields__
     run = summarise([EpisodeResult(**{n: e[n] for n in names}) for e in episodes])
-    return {
+    metrics = {
         "name": config.name,
         "env": config.env.id,
         "agent": _agent_name(config),
@@ -135,8 +149,11 @@ def _metrics(
         "floors": floors(config, seeds, console),
         "ceiling": ceiling(config, run, seeds, console),
         "model_error": gap([pair for episode in episodes for pair in episode["pairs"]]),
+        "prediction_error": summary([episode["errors"] for episode in episodes]),
         "provenance": provenance(config.seed),
     }
+    metrics = finite(metrics)
+    return {**metrics, "diagnosis": diagnose(metrics, episodes)}
 
 
 def _agent_name(config: PlanConfig) -> str:
@@ -144,9 +161,11 @@ def _agent_name(config: PlanConfig) -> str:
         return f"{config.agent.algorithm} {config.agent.path}"
     if config.agent.kind != "planning":
         return config.agent.kind
-    model = config.model
+    model, planner = config.model, type(config.planner).__name__
+    if model.kind == "latent":
+        return f"{planner} in {'/'.join(Path(str(model.path)).parts[-2:])} (learned)"
     dynamics = model.source if model.kind == "simulator" else model.kind
-    return f"{type(config.planner).__name__} in {model.env or config.env.id} ({dynamics})"
+    return f"{planner} in {model.env or config.env.id} ({dynamics})"
 
 
 def _log_episode(board: SummaryWriter, episode: dict[str, Any], step: int) -> None:
@@ -157,19 +176,31 @@ def _log_episode(board: SummaryWriter, episode: dict[str, Any], step: int) -> No
         board.add_scalar(
             "plan/seconds", sum(episode["plan_seconds"]) / len(episode["plan_seconds"]), step
         )
-    for search in episode["searches"][:1]:
-        for iteration, cost in enumerate(search):
-            board.add_scalar(f"search/episode_{step}", cost, iteration)
+
+
+def _log_curves(board: SummaryWriter, episodes: list[dict[str, Any]]) -> None:
+    """Log what is of all episodes: how searches go on, how errors grow."""
+    searches = [s for episode in episodes for s in episode["searches"] if None not in s]
+    if searches:
+        for iteration, change in enumerate(np.median(relative_progress(searches), axis=0)):
+            board.add_scalar("search/change_of_best_cost", change, iteration)
+    for key, found in summary([episode["errors"] for episode in episodes]).items():
+        for name in ("median", "static"):
+            for step, distance in zip(found["steps"], found[name], strict=True):
+                board.add_scalar(f"prediction_error/{key}_{name}", distance, step)
 
 
 def print_table(metrics: dict[str, Any], console: Console) -> None:
-    """Print the table of the report."""
+    """Print the table of the report, and what it means."""
     table = Table(title=f"{metrics['name']}: {metrics['success_rule']}", title_justify="left")
     for head in HEADS.values():
-        table.add_column(head, justify="right" if head != HEADS["who"] else "left")
+        left = head == HEADS["who"]
+        table.add_column(head, justify="left" if left else "right", overflow="fold")
     for row in table_rows(metrics):
         table.add_row(*(str(row[key]) for key in HEADS), style="bold" if row["main"] else None)
     console.print(table)
+    for sentence in metrics["diagnosis"]:
+        console.print(f"- {sentence}", highlight=False, markup=False)
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="plan")
@@ -178,7 +209,7 @@ def _run(composed: DictConfig) -> None:
     # rolls out on all cores by itself.
     torch.set_num_threads(1)
     log_simulator_warnings()
-    console = Console(stderr=True)
+    console = console_of_errors()
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     try:
         config: PlanConfig = OmegaConf.to_object(composed)  # type: ignore[assignment]

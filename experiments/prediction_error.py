@@ -31,8 +31,8 @@ class _Planned:
     """What it starts from, one row."""
     actions: Tensor
     """Actions of the model, `[1, K, A]`."""
-    per_decision: int
-    """Actions of the model that make up one decision."""
+    lasting: int
+    """Steps that they last."""
 
 
 @dataclass
@@ -63,7 +63,6 @@ class PredictionError:
         belief, `open_loop` distances after them, `static` distances of what stays where it was,
         and `plans`, for each plan the distances after so many steps of its own. At 0 steps it is
         the distance of what the model sees from what there is."""
-        self._steps = 1 if agent.action_map is None else agent.action_map.steps
         self._episodes: dict[int, _Episode] = {}
 
     def begin(self, seed: int, env: gym.Env[Any, Any]) -> None:
@@ -76,9 +75,9 @@ class PredictionError:
         actions = decisions = plan.actions[row : row + 1, None, : self.agent.execute]
         if action_map is not None:
             actions = action_map.to_model(decisions, belief)
-        per_decision = actions.shape[2] // decisions.shape[2]
+        lasting = decisions.shape[2] * (1 if action_map is None else action_map.steps)
         step = len(episode.truth) - 1
-        episode.plans.append(_Planned(step, belief, actions[:, 0], per_decision))
+        episode.plans.append(_Planned(step, belief, actions[:, 0], lasting))
 
     def stepped(self, seed: int, env: gym.Env[Any, Any]) -> None:
         """Remember what came."""
@@ -87,8 +86,9 @@ class PredictionError:
     def end(self, result: EpisodeResult) -> None:
         """Compare."""
         episode = self._episodes.pop(result.seed)
-        first, every = episode.plans[0], [plan.actions for plan in episode.plans]
-        whole = replace(first, actions=torch.cat(every, dim=1))
+        actions = torch.cat([plan.actions for plan in episode.plans], dim=1)
+        lasting = sum(plan.lasting for plan in episode.plans)
+        whole = replace(episode.plans[0], actions=actions, lasting=lasting)
         open_loop = self._compare(episode, whole)
         plans = [self._compare(episode, plan) for plan in episode.plans]
         self.errors[result.seed] = {
@@ -122,9 +122,8 @@ class PredictionError:
                 seen = plan.belief[key][0].cpu().double().numpy()
                 found.append((0, _distance(seen, start[key]), 0.0))
             for place, there in enumerate(predicted, start=1):
-                # A decision lasts so many steps, and some number of the model's actions, of which
-                # not each need end with a step.
-                step, between = divmod(place * self._steps, plan.per_decision)
+                # An action of the model may last several steps, or a part of one.
+                step, between = divmod(place * plan.lasting, len(predicted))
                 if not between and step <= len(later):
                     real = later[step - 1][key]
                     found.append((step, _distance(there, real), _distance(start[key], real)))

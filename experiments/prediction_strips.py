@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from dexworld.world_models.data.windows import Windows
 from dexworld.world_models.latent import LatentWorldModel
-from dexworld.world_models.open_loop import STEPS, encode_frames, predict
+from dexworld.world_models.open_loop import STEPS, encode_frames, moments, predict
 
 Picture = NDArray[np.uint8]
 _SIDE = 128
-_REAL, _PREDICTED = (40, 110, 60), (200, 40, 40)
+_REAL, _PREDICTED, _FRAME = (40, 110, 60), (200, 40, 40), (200, 200, 200)
 
 
 @torch.no_grad()
@@ -33,19 +33,12 @@ def prediction_strip(
         rows: windows shown.
         steps: environment steps after which to look.
     """
-    windows = Windows(
-        {key: value[:rows] for key, value in windows.frames.items()},
-        windows.actions[:rows],
-        windows.past[:rows],
-        windows.past_known[:rows],
-        windows.start[:rows],
-    ).to(model.device)
-    chunk, last = model.config.chunk, windows.actions.shape[1] * windows.actions.shape[2]
-    looks = sorted({-(-step // chunk) * chunk for step in steps if step <= last})
+    windows = windows.first(rows).to(model.device)
+    looks = moments(model, windows, steps)
     encoded = encode_frames(model, windows, [0, *looks])
     way = torch.cat([encoded[:, :1], predict(model, encoded[:, 0], windows, looks)], dim=1)
     layout = model.config.points
-    labelled = layout.count and all(each.label in windows.frames for each in layout.sets)
+    labelled = layout.labelled(windows.frames)
     truth = layout.normalise(windows.frames, rows=2)[:, [0, *looks]] if labelled else None
     said = model.points(way) if layout.count else None
     seen = windows.frames.get("pixels")
@@ -68,11 +61,11 @@ def prediction_strip(
 
 
 def _canvas(frame: Picture | None) -> Picture:
-    if frame is None:
-        canvas = np.full((_SIDE, _SIDE, 3), 255, np.uint8)
-    else:
-        canvas = cv2.resize(frame, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(cv2.copyMakeBorder(canvas[1:-1, 1:-1], 1, 1, 1, 1, 0, value=(200, 200, 200)))
+    white = np.full((1, 1, 3), 255, np.uint8)
+    canvas: Picture = np.empty((_SIDE, _SIDE, 3), np.uint8)
+    cv2.resize(white if frame is None else frame, (_SIDE, _SIDE), canvas, 0, 0, cv2.INTER_NEAREST)
+    cv2.rectangle(canvas, (0, 0), (_SIDE - 1, _SIDE - 1), _FRAME)
+    return canvas
 
 
 def _crosses(canvas: Picture, points: NDArray[np.float32], colour: tuple[int, int, int]) -> None:

@@ -1,13 +1,25 @@
-"""A progress bar of episodes, where somebody can see it."""
+"""Where command lines write for people, and a progress bar where somebody can see it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dexworld.experiments.evaluation import EpisodeResult
+
+WIDTH = 160
+"""Columns of the tables in a file or a pipe, which do not say how wide they are."""
+
+
+def console_of_errors() -> Console:
+    """Return the console on standard error; `COLUMNS` says how wide it is if no terminal does."""
+    console = Console(stderr=True)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return Console(stderr=True, width=WIDTH)
 
 
 def tracked(

@@ -44,7 +44,7 @@ def write_report(
     Args:
         path: the file to write.
         metrics: what `metrics.json` holds.
-        episodes: the lines of `episodes.jsonl`: results, `searches` and `pairs`.
+        episodes: the lines of `episodes.jsonl`: results, `searches`, `pairs` and `errors`.
         videos: folder of the films, `<seed>.mp4`.
         config: the resolved configuration, YAML.
         command: what reproduces the evaluation.
@@ -64,8 +64,9 @@ def write_report(
         rows=table_rows(metrics),
         pairing_note=pairing_note(metrics),
         latency_note=_latency_note(metrics),
+        diagnosis=metrics.get("diagnosis", []),
         videos=_films(videos, episodes),
-        charts=_charts(episodes),
+        charts=[*_charts(episodes), *_error_charts(metrics.get("prediction_error", {}))],
         command=command,
         config=config,
         provenance=json.dumps(metrics["provenance"], indent=2),
@@ -99,7 +100,9 @@ def markdown_table(metrics: Mapping[str, Any], command: str) -> str:
     ]
     for row in table_rows(metrics):
         lines.append(" | ".join(["", *(str(row[key]) for key in HEADS), ""]).strip())
-    return "\n".join([*lines, "", pairing_note(metrics)]) + "\n"
+    lines += ["", pairing_note(metrics)]
+    said = [f"- {sentence}" for sentence in metrics.get("diagnosis", [])]
+    return "\n".join([*lines, *([""] if said else []), *said]) + "\n"
 
 
 def pairing_note(metrics: Mapping[str, Any]) -> str:
@@ -190,11 +193,38 @@ def _charts(episodes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         axes.plot(predicted, real, ".", alpha=0.5)
         ends = [float(both.min()), float(both.max())]
         axes.plot(ends, ends, linewidth=0.8, color="grey")
+        found = gap(pairs)
+        correlation = found["correlation"]
         caption = (
             "Cost at the moment of the next plan, predicted and real; on the line the model is "
-            f"right. Mean absolute gap {gap(pairs)['mean_absolute_gap']:.3g}."
+            f"right. Mean absolute gap {found['mean_absolute_gap']:.3g}"
+            + ("." if correlation is None else f", correlation {correlation:.3f}.")
         )
         charts.append(_chart(figure, "calibration", caption))
+    return charts
+
+
+def _error_charts(errors: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return a chart of the error over the horizon for each prediction."""
+    charts = []
+    for key, found in errors.items():
+        figure, axes = _axes("environment steps since the model looked", f"distance of {key}")
+        steps, plans = found["steps"], found["plans"]
+        middle, high, still, near = (
+            np.array(values, np.float64)  # None, which stands for infinity, becomes NaN
+            for values in (found["median"], found["p90"], found["static"], plans["median"])
+        )
+        axes.fill_between(steps, middle, high, alpha=0.25, label="up to the 90th percentile")
+        axes.plot(steps, middle, label="whole episode, median")
+        axes.plot(plans["steps"], near, ".-", label="between plans, median")
+        axes.plot(steps, still, "--", color="grey", label="if nothing moved, median")
+        axes.legend()
+        caption = (
+            f"Distance between predicted and real {key} under the actions that were executed, in "
+            f"the unit of the observation: from the first belief of {found['episodes'][0]} episodes "
+            "on without another look, and from each plan to the next."
+        )
+        charts.append(_chart(figure, f"prediction error of {key}", caption))
     return charts
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +29,11 @@ from dexworld.experiments.command_line import (
 )
 from dexworld.experiments.inverse_training import make_inverse
 from dexworld.experiments.prediction_strips import prediction_strip
+from dexworld.experiments.progress import console_of_errors
 from dexworld.experiments.training import (
     DataConfig,
     TrainConfig,
+    TrainingData,
     make_world_model,
     measure,
     open_dataset,
@@ -36,37 +41,46 @@ from dexworld.experiments.training import (
     training_settings,
 )
 from dexworld.world_models.configuration import to_json
+from dexworld.world_models.distributed import rank
 from dexworld.world_models.inverse import InverseModel
 from dexworld.world_models.latent import LatentWorldModel
 from dexworld.world_models.training import Trainer
 from dexworld.world_models.training_settings import TrainingSettings
 from dexworld.world_models.training_step import StepReport
 
-KINDS = {"world_model": make_world_model, "inverse": make_inverse}
+CONFIG = "config.yaml"
+KINDS: dict[str, Callable[..., tuple[Any, TrainingData]]] = {
+    "world_model": make_world_model,
+    "inverse": make_inverse,
+}
 """What can be trained, and what makes it and its data."""
 
 
 def train(config: TrainConfig, command: str, console: Console | None = None) -> dict[str, Any]:
     """Train, write the folder of `config`, and return the metrics.
 
+    Of several processes that train together the first one writes; the others return nothing.
+
     Raises:
         ValueError, KeyError, TypeError, OSError: the configuration or the data are wrong.
         KeyboardInterrupt: a checkpoint was written first.
     """
-    console = console or Console(stderr=True)
-    folder, settings = Path(config.output), training_settings(config)
+    console = console or console_of_errors()
+    folder, settings, first = Path(config.output), training_settings(config), rank() == 0
     dataset = open_dataset(config)
     if config.kind not in KINDS:
         raise ValueError(f"kind={config.kind!r}: choose one of {list(KINDS)}.")
     with _bar(console) as progress:
         model, data = KINDS[config.kind](config, dataset, _task(progress, "cache"))
-        folder.mkdir(parents=True, exist_ok=True)
-        resolved = OmegaConf.to_yaml(OmegaConf.structured(config))
-        (folder / "config.yaml").write_text(resolved, encoding="utf-8")
-        with SummaryWriter(str(folder / "tensorboard")) as board:
+        if first:
+            folder.mkdir(parents=True, exist_ok=True)
+        if first and not (folder / CONFIG).exists():
+            # That of another training, which this one is about to be told from, stays.
+            _write_config(config, folder)
+        with SummaryWriter(str(folder / "tensorboard")) if first else nullcontext() as board:
 
             def evaluate(trained: Any, step: int) -> dict[str, float]:
-                if isinstance(trained, LatentWorldModel):
+                if isinstance(trained, LatentWorldModel) and board is not None:
                     strip = prediction_strip(trained, data.validation)
                     board.add_image("predicted_beside_real", strip, step, dataformats="HWC")
                 return measure(trained, data.validation)
@@ -94,11 +108,14 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
             )
             began = time.monotonic()
             result = trainer.fit(model, data.batches, resume=config.resume)
+    if not first:
+        return {}
     trained = result.model
     assert isinstance(trained, (LatentWorldModel, InverseModel))
+    lengths = dataset.episodes["length"][: config.data.max_episodes]
     metrics = {
         "name": config.name,
-        "command": command,
+        "command": portable(command),
         "errors": measure(trained, data.validation),
         "steps": settings.steps,
         "seconds": time.monotonic() - began,
@@ -106,8 +123,8 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
         "parameters": sum(each.numel() for each in trained.parameters()),
         "data": {
             "path": Path(config.data.path).name,
-            "episodes": len(dataset),
-            "frames": dataset.frames,
+            "episodes": len(lengths),
+            "frames": int(lengths.sum()),
             "fingerprint": data.fingerprint,
         },
         "seed": config.seed,
@@ -115,7 +132,21 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
     }
     trained.save_pretrained(folder / "model", metadata=metrics)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    _write_config(config, folder)
     return metrics
+
+
+def portable(command: str) -> str:
+    """Return a command in which files are called by their names, not by where this machine has them.
+
+    For checkpoints, which travel.
+    """
+    return re.sub(r"(?<![\w.~-])/(?:[^/\s'\"]+/(?=[^\s'\"]))*", "", command)
+
+
+def _write_config(config: TrainConfig, folder: Path) -> None:
+    resolved = OmegaConf.to_yaml(OmegaConf.structured(config))
+    (folder / CONFIG).write_text(resolved, encoding="utf-8")
 
 
 def _bar(console: Console) -> Progress:
@@ -125,7 +156,7 @@ def _bar(console: Console) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[said]}"),
         console=console,
-        disable=not console.is_terminal,
+        disable=not console.is_terminal or rank() > 0,
     )
 
 
@@ -143,38 +174,36 @@ def _task(progress: Progress, title: str) -> Any:
 
 def print_errors(metrics: dict[str, Any], console: Console) -> None:
     """Print the errors, a row for each number of steps."""
-    errors = metrics["errors"]
-    steps = sorted({int(name.split("_")[1]) for name in errors})
-    kinds = sorted({name.replace(f"_{name.split('_')[1]}", "", 1) for name in errors})
+    errors: dict[str, float] = metrics["errors"]
+    cells: dict[tuple[int, str], float] = {}
+    for name, value in errors.items():
+        kind, step, rest = re.fullmatch(r"(.+)_(\d+)((?:_[a-z]\w*)?)", name).groups()  # type: ignore[union-attr]
+        cells[int(step), kind + rest] = value
+    kinds = sorted({kind for _, kind in cells})
     table = Table(title=f"{metrics['name']}: errors by steps ahead", title_justify="left")
     for head in ("steps", *kinds):
-        table.add_column(head, justify="right")
-    for step in steps:
-        cells = []
-        for kind in kinds:
-            first, _, rest = kind.partition("_")
-            value = errors.get(f"{first}_{step}" + (f"_{rest}" if rest else ""))
-            cells.append("" if value is None else f"{value:.3g}")
-        table.add_row(str(step), *cells)
+        table.add_column(head, justify="right", overflow="fold")
+    for step in sorted({step for step, _ in cells}):
+        row = [cells.get((step, kind)) for kind in kinds]
+        table.add_row(str(step), *("" if value is None else f"{value:.3g}" for value in row))
     console.print(table)
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="train")
 def _run(composed: DictConfig) -> None:
-    console = Console(stderr=True)
+    console = console_of_errors()
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     try:
         config: TrainConfig = OmegaConf.to_object(composed)  # type: ignore[assignment]
         metrics = train(config, command, console)
     except KeyboardInterrupt:
-        console.print(
-            f"\ninterrupted; a checkpoint is in {composed.output}. The same command goes on."
-        )
+        console.print(f"\ninterrupted; the same command goes on in {composed.output}.")
         raise SystemExit(130) from None
     except (*USER_ERRORS, ImportError) as error:
         fail(error)
-    print_errors(metrics, console)
-    console.print(f"model: {(Path(config.output) / 'model').resolve()}", soft_wrap=True)
+    if metrics:
+        print_errors(metrics, console)
+        console.print(f"model: {(Path(config.output) / 'model').resolve()}", soft_wrap=True)
 
 
 HELP = """\
@@ -203,6 +232,8 @@ def main() -> None:
         groups = {"": TrainConfig, "data.": DataConfig, "training.": TrainingSettings}
         sys.stdout.write(f"{HELP}{settings_help(groups)}\n\n")
         sys.stdout.flush()
+    # Whether the recipe gives a setting of the model, or it has its default, is all one.
+    sys.argv[1:] = [re.sub(r"^\+?(?=model\.)", "++", each) for each in sys.argv[1:]]
     check_overrides("train", sys.argv[1:])
     _run()
 

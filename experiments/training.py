@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from hydra.core.config_store import ConfigStore
 from numpy.typing import NDArray
 from omegaconf import MISSING
 
+from dexworld.experiments.environments import environment
 from dexworld.experiments.schema import build, schema
+from dexworld.experiments.trajectories import collected_with
 from dexworld.world_models.configuration import from_json, to_json
 from dexworld.world_models.data.cache import Cache, Progress, Transform
 from dexworld.world_models.data.lerobot import Dataset
@@ -32,6 +36,11 @@ from dexworld.world_models.open_loop import STEPS, open_loop_errors
 from dexworld.world_models.training_settings import TrainingSettings
 
 VALIDATION_WINDOWS = 256
+MEASURED_EPISODES = 256
+"""Of which mean and deviation of observed numbers are taken."""
+ENCODED_AT_ONCE = 256
+"""Frames that a frozen encoder is given at once."""
+PIXELS = "pixels"
 
 
 @dataclass
@@ -51,7 +60,7 @@ class DataConfig:
     batch_size: int = 512
     """Windows in a batch, over all processes."""
     max_episodes: int | None = None
-    """Use only so many episodes, the first ones."""
+    """Use only so many episodes, the first ones; all where null."""
     rebuild_cache: bool = False
     """Replace a cache that was built from other data."""
 
@@ -122,17 +131,18 @@ def make_model(config: TrainConfig, dataset: Dataset) -> LatentWorldModel:
         ValueError: the settings of the model, or the weights to begin with, are wrong.
     """
     check_columns(dataset, config.data.observes)
-    bounds = _action_bounds(dataset)
-    given = {
-        "observes": {k: list(dataset.features[column(k)].shape) for k in config.data.observes},
-        "action_low": [float(low) for low, _ in bounds],
-        "action_high": [float(high) for _, high in bounds],
-        **config.model,
-    }
+    shapes = {k: list(dataset.features[column(k)].shape) for k in config.data.observes}
+    given = {"observes": shapes, **config.model}
+    if not {"action_low", "action_high"} <= set(given):
+        low, high = action_bounds(dataset)
+        given = {"action_low": low, "action_high": high, **given}
+    made = from_json(LatentConfig, with_defaults(LatentConfig, given), "model")
+    made.loss.check_frames(config.data.frames)
+    _check_taught(dataset, made)
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        made = from_json(LatentConfig, with_defaults(LatentConfig, given), "model")
         model = LatentWorldModel(made)
+    model.fit(_some_numbers(config, dataset, made))
     if config.initial is not None:
         start_from(model, LatentWorldModel.from_pretrained(config.initial), config.freeze_encoder)
     elif config.freeze_encoder:
@@ -150,17 +160,87 @@ def check_columns(dataset: Dataset, observes: Sequence[str]) -> None:
         if column(key) not in dataset.features:
             raise KeyError(
                 f"{dataset.folder} has no {column(key)}; it has {', '.join(dataset.features)}. "
-                "Collect it (dexworld-collect observe=[...] images=png), or choose data.observes."
+                "Collect it (dexworld-collect observe=[...] images=png), or choose data.observes "
+                "and model.points."
             )
 
 
-def _action_bounds(dataset: Dataset) -> list[tuple[float, float]]:
-    """Return least and greatest of each number of an action: those of all, rounded outwards."""
+def _check_taught(dataset: Dataset, model: LatentConfig) -> None:
+    """Raise `KeyError` or `ValueError` if a dataset lacks what a model is to learn from."""
+    check_columns(dataset, [each.label for each in model.points.sets])
+    for each in model.points.sets:
+        size = math.prod(dataset.features[column(each.label)].shape)
+        if size != 2 * each.count:
+            raise ValueError(
+                f"model.points.sets: '{each.name}' has {each.count} points, and {column(each.label)} "
+                f"of {dataset.folder} has {size} numbers."
+            )
+    if model.decoder is not None:
+        check_columns(dataset, [PIXELS])
+        shape, size = tuple(dataset.features[column(PIXELS)].shape), model.decoder.size
+        if shape != (size, size, 3):
+            raise ValueError(
+                f"model.decoder.size={size}, but the frames of {dataset.folder} are {shape}."
+            )
+
+
+def action_bounds(dataset: Dataset) -> tuple[list[float], list[float]]:
+    """Return least and greatest action of the environment that a dataset was collected in.
+
+    Of a dataset that does not say which one, actions are taken to be normalised, in [-1, 1].
+
+    Raises:
+        ValueError: the environment's actions have no bounds, or those of the dataset leave [-1, 1].
+    """
+    remedy = "give model.action_low=[...] and model.action_high=[...]."
+    made = collected_with(dataset.folder)
+    if made is not None:
+        env = environment(made["env"]["id"], made["env"]["kwargs"], made["env"]["steps"], ())()
+        space = env.action_space
+        env.close()
+        if not isinstance(space, Box) or not space.is_bounded():
+            raise ValueError(f"actions of {made['env']['id']}, {space}, have no bounds: {remedy}")
+        return space.low.flatten().tolist(), space.high.flatten().tolist()
     actions = dataset.columns([ACTION])[ACTION]
-    return [
-        (min(-1.0, float(low)), max(1.0, float(high)))
-        for low, high in zip(actions.min(0), actions.max(0), strict=True)
-    ]
+    least, greatest = float(actions.min()), float(actions.max())
+    if not -1.0 <= least <= greatest <= 1.0:
+        raise ValueError(
+            f"{dataset.folder} does not say which environment it was collected in, and its actions "
+            f"reach from {least:g} to {greatest:g}: {remedy}"
+        )
+    size = math.prod(dataset.features[ACTION].shape)
+    return [-1.0] * size, [1.0] * size
+
+
+def _some_numbers(
+    config: TrainConfig, dataset: Dataset, model: LatentConfig
+) -> dict[str, torch.Tensor]:
+    """Return what is observed and labelled, but for frames, of some episodes to train on."""
+    keys = dict.fromkeys([*model.observes, *(each.label for each in model.points.sets)])
+    numbers = [key for key in keys if not dataset.features[column(key)].pictures]
+    train, _ = chosen_episodes(config, dataset)
+    some = np.random.default_rng(config.seed).permutation(train)[:MEASURED_EPISODES]
+    episodes = [dataset.episode(int(index), [*map(column, numbers)]) for index in np.sort(some)]
+    return {
+        key: torch.from_numpy(np.concatenate([frames[column(key)] for frames in episodes]))
+        for key in numbers
+    }
+
+
+def chosen_episodes(
+    config: TrainConfig, dataset: Dataset
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the episodes to train on and those to measure on; raise `ValueError` for too few."""
+    data, there = config.data, len(dataset)
+    count = there if data.max_episodes is None else data.max_episodes
+    if not 1 <= count <= there:
+        raise ValueError(f"data.max_episodes={count}: {dataset.folder} has {there} episodes.")
+    if not data.validation_fraction > 0:
+        raise ValueError(
+            f"data.validation_fraction={data.validation_fraction}: choose more than 0, or there is "
+            "nothing to measure on."
+        )
+    return split(count, data.validation_fraction, config.seed)
 
 
 def start_from(model: LatentWorldModel, other: LatentWorldModel, whole_encoder: bool) -> None:
@@ -193,20 +273,25 @@ class TrainingData:
 def make_data(
     config: TrainConfig, dataset: Dataset, model: LatentWorldModel, progress: Progress | None = None
 ) -> TrainingData:
-    """Open the cache, let the model measure what it measures, and return the data.
+    """Open the cache, and return the data.
 
     Raises:
-        KeyError, ValueError: as `Cache.open` and `WindowSampler`.
+        KeyError, ValueError: as `Cache.open`, `WindowSampler` and `chosen_episodes`.
     """
-    data, chunk = config.data, model.config.chunk
-    labels = [s.label for s in model.config.points.sets if column(s.label) in dataset.features]
-    keys = list(dict.fromkeys([*data.observes, *labels]))
-    if model.decoder is not None and column("pixels") in dataset.features:
-        keys = list(dict.fromkeys([*keys, "pixels"]))
+    data, chunk, past = config.data, model.config.chunk, model.config.predictor.history
+    if len(data.gaps) != 2:
+        raise ValueError(f"data.gaps={list(data.gaps)}: give fewest and most, two numbers.")
+    settings = WindowSettings(data.frames, (data.gaps[0], data.gaps[1]), chunk, past)
+    train, validate = chosen_episodes(config, dataset)
+    labels = [each.label for each in model.config.points.sets]
+    pictures = [PIXELS] if model.decoder is not None else []
+    # What teaches is there, see make_model; who reads the latents of a model can do without.
+    taught = [key for key in [*labels, *pictures] if column(key) in dataset.features]
+    keys = list(dict.fromkeys([*data.observes, *taught]))
     transforms: dict[str, Transform] = {}
     if config.freeze_encoder:
         transforms[LATENT] = frozen_encoder(model, data.observes)
-        keys = [key for key in keys if not key.startswith("pixels")]
+        keys = [key for key in keys if not dataset.features[column(key)].pictures]
     cache = Cache.open(
         dataset,
         [*map(column, keys), ACTION],
@@ -214,38 +299,27 @@ def make_data(
         rebuild=data.rebuild_cache or bool(transforms),
         progress=progress,
     )
-    count = min(data.max_episodes or cache.episodes, cache.episodes)
-    train, validate = split(count, data.validation_fraction, config.seed)
     names = {column(key): key for key in keys} | dict.fromkeys(transforms, LATENT)
-    some = np.sort(np.random.default_rng(config.seed).choice(cache.frames, 4096))
-    numbers = [key for key in keys if not key.startswith("pixels")]
-    if config.initial is None:
-        model.fit({k: torch.from_numpy(cache.arrays[column(k)][some]) for k in numbers})
-    if len(data.gaps) != 2:
-        raise ValueError(f"data.gaps={list(data.gaps)}: give fewest and most, two numbers.")
-    past = model.config.predictor.history
-    settings = WindowSettings(data.frames, (data.gaps[0], data.gaps[1]), chunk, past)
-    sampler = WindowSampler(
-        cache,
-        settings,
-        batch_size=data.batch_size,
-        seed=config.seed,
-        episodes=train,
-        keys=list(names),
-    )
-    longest = min(max(STEPS), int(cache.lengths.min()) - 1)
-    measured = WindowSampler(
-        cache,
-        WindowSettings(longest + 1, (1, 1), 1, past),
-        batch_size=VALIDATION_WINDOWS,
-        seed=config.seed,
-        episodes=validate,
-        keys=list(names),
-    )
+
+    def draw(settings: WindowSettings, count: int, episodes: NDArray[np.int64]) -> WindowSampler:
+        return WindowSampler(
+            cache,
+            settings,
+            batch_size=count,
+            seed=config.seed,
+            episodes=episodes,
+            keys=list(names),
+        )
+
+    sampler = draw(settings, data.batch_size, train)
+    longest = min(-(-max(STEPS) // chunk) * chunk, int(cache.lengths[validate].max()) - 1)
+    single = WindowSettings(longest + 1, (1, 1), 1, past)
+    measured = draw(single, VALIDATION_WINDOWS, validate).batch(0)
+    fingerprint = cache.dataset.fingerprint()
     return TrainingData(
         lambda index, rank, world: _renamed(sampler.batch(index, rank, world), names),
-        _renamed(measured.batch(0), names),
-        cache.dataset.fingerprint(),
+        _renamed(measured, names),
+        ".".join([fingerprint, *(each.fingerprint for each in transforms.values())]),
     )
 
 
@@ -253,14 +327,16 @@ def frozen_encoder(model: LatentWorldModel, observes: list[str]) -> Transform:
     """Return the transform that encodes all frames of a dataset once."""
     if len(observes) != 1:
         raise ValueError(f"freeze_encoder=true encodes one observation, not {observes}.")
-    digest = hashlib.sha256(repr(to_json(model.config.encoder)).encode())
+    settings = model.config
+    parts = [settings.encoder, settings.points, settings.points_in_latent]
+    digest = hashlib.sha256(repr([to_json(part) for part in parts]).encode())
     for name, tensor in model.encoder.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
 
     def compute(frames: NDArray[Any]) -> NDArray[Any]:
         with torch.no_grad():
-            latents: torch.Tensor = model.encoder({observes[0]: torch.from_numpy(frames)})
-        return latents.numpy()
+            parts = torch.split(torch.from_numpy(frames.copy()), ENCODED_AT_ONCE)
+            return torch.cat([model.encoder({observes[0]: part}) for part in parts]).numpy()
 
     return Transform(column(observes[0]), compute, digest.hexdigest()[:16], "float32")
 

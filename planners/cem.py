@@ -43,6 +43,9 @@ class CEM(SearchPlanner):
     """Elites that compete again in the next iteration."""
     initial_std: float = 0.7
     """Spread at the start, as a fraction of half the range of the bounds."""
+    warm_std: float | None = None
+    """The same where there is a plan to start from, which only needs refining; as anywhere where
+    None, so that the search can change its mind."""
     std_floor: float = 0.05
     """Least spread, as the same fraction; keeps the search awake after it has converged."""
     smoothing: float = 0.1
@@ -56,6 +59,8 @@ class CEM(SearchPlanner):
         require_count(self, "kept", 0)
         require_at_most_field(self, "kept", "elites")
         require_positive(self, "initial_std")
+        if self.warm_std is not None:
+            require_positive(self, "warm_std")
         require_at_least(self, "std_floor", 0.0)
         require_fraction(self, "smoothing")
 
@@ -78,6 +83,7 @@ class CEM(SearchPlanner):
             start,
             draw=draw,
             initial_std=self.initial_std,
+            warm_std=self.warm_std,
             std_floor=self.std_floor,
             smoothing=self.smoothing,
             std_smoothing=self.smoothing,

@@ -49,6 +49,9 @@ class ICEM(SearchPlanner):
     """Exponent of the power spectrum of the noise along time: 0 white, 2 a random walk."""
     initial_std: float = 0.7
     """Spread at the start, as a fraction of half the range of the bounds."""
+    warm_std: float | None = None
+    """The same where there is a plan to start from, which only needs refining; as anywhere where
+    None, so that the search can change its mind."""
     std_floor: float = 0.02
     """Least spread, as the same fraction."""
     smoothing: float = 0.1
@@ -63,6 +66,8 @@ class ICEM(SearchPlanner):
         require_at_least(self, "decay", 1.0)
         require_at_least(self, "noise_exponent", 0.0)
         require_positive(self, "initial_std")
+        if self.warm_std is not None:
+            require_positive(self, "warm_std")
         require_at_least(self, "std_floor", 0.0)
         require_fraction(self, "smoothing")
 
@@ -86,6 +91,7 @@ class ICEM(SearchPlanner):
             start,
             draw=draw,
             initial_std=self.initial_std,
+            warm_std=self.warm_std,
             std_floor=self.std_floor,
             smoothing=self.smoothing,
             std_smoothing=self.smoothing,

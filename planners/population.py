@@ -23,6 +23,7 @@ class Population:
         start: Plans to begin with; the first one is the first mean.
         draw: Noise of each iteration.
         initial_std: Spread at the start, as a fraction of half the range of the bounds.
+        warm_std: The same where there is a plan to start from; as anywhere where None.
         std_floor: Least spread, as the same fraction.
         smoothing: Share of the old mean in the new one.
         std_smoothing: Share of the old spread in the new one; 1 keeps it as it is.
@@ -38,6 +39,7 @@ class Population:
         std_floor: float,
         smoothing: float,
         std_smoothing: float,
+        warm_std: float | None = None,
     ) -> None:
         self.mean = start.mean
         self._candidates = candidates
@@ -47,11 +49,11 @@ class Population:
         self._smoothing = smoothing
         self._std_smoothing = std_smoothing
         own = (initial_std * candidates.half_range).expand_as(self.mean)
-        if start.std is None:
-            self.std = own
+        if start.std is not None:
+            warm = torch.maximum(start.std, self._floor)
         else:
-            handed_on = torch.maximum(start.std, self._floor)
-            self.std = torch.where(start.valid[:, None, None], handed_on, own)
+            warm = own if warm_std is None else warm_std / initial_std * own
+        self.std = torch.where(start.valid[:, None, None], warm, own)
 
     def propose(self, iteration: int) -> Float[Tensor, "batch candidates horizon action"]:
         """Return candidates: the mean, at first also the other plans to start from, and noise."""

@@ -116,7 +116,7 @@ class Chunks(_SharedSpaceMap):
                 f"{decisions.shape[2]} environment actions are not chunks of {self.chunk}, which "
                 f"the model takes at once: decide for multiples (agent.steps_per_decision)."
             )
-        return decisions.unflatten(2, (-1, self.chunk)).flatten(3)
+        return torch.unflatten(decisions, 2, (-1, self.chunk)).flatten(3)
 
     def to_env(
         self, decisions: Float[Tensor, "batch horizon action"], state: State

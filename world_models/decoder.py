@@ -22,6 +22,8 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         if self.size < 8 or self.size % 4:
             raise ValueError(f"DecoderConfig(size={self.size}) must be a multiple of 4, from 8 on.")
+        if self.width < 1:
+            raise ValueError(f"DecoderConfig(width={self.width}) must be at least 1.")
 
 
 class BroadcastDecoder(nn.Module):

@@ -30,6 +30,13 @@ class EncoderConfig:
     maps: int = 16
     """Heatmaps beyond those of the points, from which `convolutional` reads features."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("width", 1), ("depth", 0), ("heads", 1), ("patch", 1), ("maps", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"EncoderConfig({name}) must be at least {least}, got {getattr(self, name)}."
+                )
+
 
 class VectorEncoder(nn.Module):
     """A perceptron on observed numbers; points that are observed are not learned but copied.
@@ -117,6 +124,11 @@ class ConvolutionalEncoder(nn.Module):
         super().__init__()
         self.key = _only_image(shapes)
         width, self.points = config.width, points
+        if min(shapes[self.key][:2]) < 16 or width < 2:
+            raise ValueError(
+                f"the convolutional encoder takes frames of 16 x 16 pixels or more, and at least 2 "
+                f"channels; it is given {shapes[self.key]} and EncoderConfig(width={width})."
+            )
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 5, stride=2, padding=2),
             nn.SiLU(),
@@ -164,6 +176,10 @@ class PatchEncoder(nn.Module):
         if height % config.patch or width % config.patch:
             raise ValueError(
                 f"EncoderConfig(patch={config.patch}) must divide the frames, {height} x {width}."
+            )
+        if config.width % config.heads:
+            raise ValueError(
+                f"EncoderConfig(width={config.width}) must be a multiple of heads={config.heads}."
             )
         self.rows, self.points = height // config.patch, points
         count = self.rows * (width // config.patch)
@@ -220,8 +236,9 @@ def _channels_first(frames: Tensor) -> Tensor:
 
 
 def _only_image(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    if len(shapes) != 1 or len(next(iter(shapes.values()))) != 3:
+    frames = [key for key, shape in shapes.items() if len(shape) == 3 and shape[-1] == 3]
+    if len(shapes) != 1 or not frames:
         raise ValueError(
             f"the encoder takes one kind of frames, (height, width, 3); it is given {dict(shapes)}."
         )
-    return next(iter(shapes))
+    return frames[0]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,9 +10,7 @@ import torch
 from gymnasium.spaces import Box
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from .anti_collapse import variance_covariance
 from .base import (
     COMMAND,
     ROLLOUT,
@@ -26,101 +23,17 @@ from .base import (
     check_state,
 )
 from .data.windows import Windows
-from .decoder import BroadcastDecoder, DecoderConfig
-from .encoders import ENCODERS, EncoderConfig, VectorEncoder
+from .decoder import BroadcastDecoder
+from .encoders import ENCODERS, VectorEncoder
+from .latent_config import DISAGREEMENT, LATENT, LATENTS, PAST, LatentConfig
+from .latent_loss import Terms, feature_terms, picture_terms, point_terms, total
 from .layers import ResidualMLP
+from .memory import Memory
 from .planar_contact import PlanarContactPredictor
-from .points import PointLayout
-from .predictors import PREDICTORS, PredictorConfig
+from .predictors import PREDICTORS
 from .pretrained import Pretrained
 
-LATENT = "latent"
-"""Prediction, and key of training frames that a frozen encoder has already encoded."""
-DISAGREEMENT = "disagreement"
-LATENTS, PAST = "latents", "past_actions"
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """What a latent world model is trained for."""
-
-    horizons: tuple[int, ...] = (1, 5, 10)
-    """Frames to predict without looking, one after another in equal parts of the training."""
-    latent: float = 1.0
-    """Weight of the squared error of predicted features."""
-    consistency: float = 0.1
-    """Weight of the error of keypoints that predicted and encoded latents give back [1 / label
-    unit]. At 0 nothing but their readout learns from labels."""
-    variance: float = 1.0
-    """Weight of the deviations of features that fall short of 1."""
-    covariance: float = 0.04
-    """Weight of the covariances between features."""
-    picture: float = 1.0
-    """Weight of the decoder's error; it teaches nothing but the decoder."""
-
-
-@dataclass(frozen=True)
-class LatentConfig:
-    """Everything that a latent world model is made from."""
-
-    observes: dict[str, tuple[int, ...]]
-    """Shape of each observation; those of one dimension are flattened."""
-    action_low: tuple[float, ...]
-    """Least action of the environment."""
-    action_high: tuple[float, ...]
-    """Greatest action of the environment."""
-    chunk: int = 1
-    """Environment actions that make up one action of the model."""
-    features: int = 16
-    """Learned numbers of a latent, beside its points."""
-    points: PointLayout = field(default_factory=PointLayout)
-    """Keypoints that latents must give back."""
-    points_in_latent: bool = True
-    """Whether a latent begins with its points, or a readout has to find them in its features."""
-    hold_point: str | None = None
-    """Point set of one point whose normalised place is the action that keeps still."""
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    predictor: PredictorConfig = field(default_factory=PredictorConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    decoder: DecoderConfig | None = None
-    """How latents become pictures; not at all where None."""
-
-    def __post_init__(self) -> None:
-        if self.chunk < 1 or self.features < 0:
-            raise ValueError(
-                f"LatentConfig(chunk={self.chunk}, features={self.features}): "
-                "chunk must be at least 1 and features at least 0."
-            )
-        if self.latent_size < 1:
-            raise ValueError("LatentConfig: a latent needs features or points.")
-        for name, kind, kinds in (
-            ("encoder", self.encoder.kind, ENCODERS),
-            ("predictor", self.predictor.kind, PREDICTORS),
-        ):
-            if kind not in kinds:
-                raise ValueError(f"LatentConfig({name}.kind={kind!r}): one of {sorted(kinds)}.")
-        if self.hold_point is not None:
-            self.points.part(self.hold_point)
-
-    @property
-    def points_size(self) -> int:
-        """Numbers of a latent that are coordinates of points."""
-        return 2 * self.points.count if self.points_in_latent else 0
-
-    @property
-    def latent_size(self) -> int:
-        """Numbers in a latent."""
-        return self.points_size + self.features
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a prediction starts from, a row for each candidate."""
-
-    latents: Float[Tensor, "rows remembered latent"]
-    """Newest last."""
-    past: Float[Tensor, "rows history action"]
-    """Environment actions that led there, newest last."""
+__all__ = ["DISAGREEMENT", "LATENT", "LatentConfig", "LatentWorldModel"]
 
 
 class LatentWorldModel(Pretrained, nn.Module):
@@ -135,7 +48,8 @@ class LatentWorldModel(Pretrained, nn.Module):
     their mean, and `disagreement` is their variance, averaged over the latent.
 
     The belief, `encode`, is the encoded latent, the actions of the last steps, and, where the
-    predictor remembers latents, the predicted ones of the steps that nothing was seen of.
+    predictor remembers latents, the predicted ones of the steps that nothing was seen of. An
+    episode begins at rest: its past is the action that keeps still, and its latents are the first.
     """
 
     config_class: ClassVar[type[Any]] = LatentConfig
@@ -144,9 +58,7 @@ class LatentWorldModel(Pretrained, nn.Module):
     def __init__(self, config: LatentConfig) -> None:
         super().__init__()
         self.config = config
-        low = np.tile(np.asarray(config.action_low, np.float32), config.chunk)
-        high = np.tile(np.asarray(config.action_high, np.float32), config.chunk)
-        self.action_space = Box(low, high, dtype=np.float32)
+        self.action_space = _box(config, config.chunk)
         self.action_size = len(config.action_low)
         points = config.points.count if config.points_in_latent else 0
         self.encoder = ENCODERS[config.encoder.kind](
@@ -175,8 +87,7 @@ class LatentWorldModel(Pretrained, nn.Module):
     @property
     def env_action_space(self) -> Box:
         """Bounds of one environment action, of which the model takes `chunk` at once."""
-        low, high = (np.asarray(bound, np.float32) for bound in self._bounds)
-        return Box(low, high, dtype=np.float32)
+        return _box(self.config, 1)
 
     @property
     def observes(self) -> frozenset[str]:
@@ -210,24 +121,14 @@ class LatentWorldModel(Pretrained, nn.Module):
         check_observation(observation, self)
         with torch.no_grad():
             latent = self.encoder(self._tensors(observation))
-            fresh = self._start(latent, None, None)
-            if previous is None or actions is None:
-                return self._state(latent, fresh)
-            remembered = self._remember(latent, previous, actions)
-            if episode_start is not None and bool(episode_start.any()):
-                remembered = [
-                    Memory(
-                        *(
-                            torch.where(episode_start[:, None, None], new, old)
-                            for new, old in (
-                                (fresh[0].latents, each.latents),
-                                (fresh[0].past, each.past),
-                            )
-                        )
-                    )
-                    for each in remembered
-                ]
-            return self._state(latent, remembered)
+            memories = fresh = self._start(latent)
+            if previous is not None and actions is not None:
+                memories = self._remember(latent, previous, actions)
+                if episode_start is not None:
+                    rows = episode_start.to(self.device)
+                    pairs = zip(memories, fresh, strict=True)
+                    memories = [seen.forget(rows, new) for seen, new in pairs]
+            return self._state(latent.expand(len(memories), *latent.shape), memories)
 
     def rollout(
         self,
@@ -237,34 +138,28 @@ class LatentWorldModel(Pretrained, nn.Module):
     ) -> dict[str, Tensor]:
         """Predict `[B, N, T, ...]` after each action; gradients flow to the actions."""
         check_actions(actions, self.action_space, dims=ROLLOUT, state=state)
-        self._check_state(state)
         wanted = self.predicts if keys is None else frozenset(keys)
         check_keys(wanted, self, "rollout")
-        batch, candidates = actions.shape[:2]
-        chunks = actions.to(self.device).float().flatten(0, 1).unflatten(2, (self.config.chunk, -1))
+        memories, (batch, candidates) = self._memories(state), actions.shape[:2]
+        chunks = self._chunks(actions.flatten(0, 1), state)
         with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
-            ways = []
-            for predictor, memory in zip(self.predictors, self._memories(state), strict=True):
-                memory = Memory(
-                    memory.latents.repeat_interleave(candidates, 0),
-                    memory.past.repeat_interleave(candidates, 0),
-                )
-                way = self._roll(predictor, memory, chunks)[0]
-                ways.append(way.unflatten(0, (batch, candidates)))
-            return self._predictions(torch.stack(ways), wanted)
+            ways = [
+                memory.repeat(candidates).roll(predictor, chunks)[0]
+                for predictor, memory in zip(self.predictors, memories, strict=True)
+            ]
+            latents = torch.unflatten(torch.stack(ways), 1, (batch, candidates))
+            return self._predictions(latents, wanted)
 
     def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
         """Return the state one action later."""
         check_actions(actions, self.action_space, dims=STEP, state=state)
-        self._check_state(state)
-        chunks = actions.to(self.device).float()[:, None].unflatten(2, (self.config.chunk, -1))
+        memories, chunks = self._memories(state), self._chunks(actions[:, None], state)
         with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
-            memories = [
-                self._roll(predictor, memory, chunks)[1]
-                for predictor, memory in zip(self.predictors, self._memories(state), strict=True)
+            later = [
+                memory.roll(predictor, chunks)[1]
+                for predictor, memory in zip(self.predictors, memories, strict=True)
             ]
-        latents = torch.stack([each.latents[:, -1] for each in memories])
-        return self._state(latents, memories)
+            return self._state(torch.stack([each.latents[:, -1] for each in later]), later)
 
     # Beliefs
 
@@ -272,39 +167,40 @@ class LatentWorldModel(Pretrained, nn.Module):
         tensors = {}
         for key, shape in self.config.observes.items():
             tensor = torch.as_tensor(observation[key]).to(self.device)
-            flat = len(shape) == 1 and tensor.flatten(1).shape[1] == shape[0]
+            flat = len(shape) == 1 and tensor.numel() == len(tensor) * shape[0]
             if tuple(tensor.shape[1:]) != tuple(shape) and not flat:
                 expected = ", ".join(["B", *map(str, shape)])
                 raise ValueError(
                     f"observation['{key}'] has shape {tuple(tensor.shape)}; the model was trained "
                     f"on ({expected}). Make the environment with the arguments of its data."
                 )
-            tensors[key] = tensor
+            tensors[key] = tensor.reshape(len(tensor), *shape)
         return tensors
 
-    def _start(self, latent: Tensor, past: Tensor | None, known: Tensor | None) -> list[Memory]:
+    def _start(
+        self, latent: Tensor, past: Tensor | None = None, known: Tensor | None = None
+    ) -> list[Memory]:
         """Return memories of an episode that begins with `latent` `[R, D]`.
 
         Actions that are not known are those that hold still. `past` is `[R, H, A]`, `known` the
         mask `[R, H]` of the actions in it that were really taken.
         """
-        history = self.config.predictor.history
-        hold = self.hold_action(latent)[:, None].expand(-1, history, -1)
+        hold = self.hold_action(latent)[:, None].repeat(1, self.config.predictor.history, 1)
         if past is not None and known is not None:
             hold = torch.where(known[..., None], past, hold)
-        return [Memory(latent[:, None].expand(-1, each.remembers, -1), hold) for each in self._each]
+        return [
+            Memory(latent[:, None].expand(-1, predictor.remembers, -1), hold)
+            for predictor in self._each
+        ]
 
+    @torch.no_grad()
     def hold_action(self, latent: Float[Tensor, "rows latent"]) -> Float[Tensor, "rows action"]:
         """Return the environment action that keeps still: that of the hold point, or zero."""
+        low, high = map(latent.new_tensor, (self.config.action_low, self.config.action_high))
         if self.config.hold_point is None:
-            return latent.new_zeros(len(latent), self.action_size)
-        place = self.points(latent.detach())[:, self.config.points.part(self.config.hold_point)]
-        low, high = (latent.new_tensor(b[: self.action_size]) for b in self._bounds)
+            return latent.new_zeros(len(latent), self.action_size).clamp(low, high)
+        place = self.points(latent)[:, self.config.points.part(self.config.hold_point)]
         return torch.clamp(place[:, 0], low, high)
-
-    @property
-    def _bounds(self) -> tuple[Sequence[float], Sequence[float]]:
-        return self.config.action_low, self.config.action_high
 
     @property
     def _each(self) -> list[Any]:
@@ -313,68 +209,43 @@ class LatentWorldModel(Pretrained, nn.Module):
     def _remember(self, latent: Tensor, previous: State, actions: Tensor) -> list[Memory]:
         """Return memories in which `latent` follows `previous` and `actions` `[B, K, A]`."""
         check_actions(actions, self.action_space, dims="BKA", state=previous)
-        self._check_state(previous)
-        chunks = actions.to(self.device).float().unflatten(2, (self.config.chunk, -1))
-        memories = []
-        for predictor, memory in zip(self._each, self._memories(previous), strict=True):
-            if predictor.remembers > 1:
-                memory = self._roll(predictor, memory, chunks)[1]
-                older = memory.latents[:, :-1]
-                past = memory.past
-            else:
-                older = memory.latents[:, :0]
-                past = torch.cat([memory.past, chunks.flatten(1, 2)], dim=1)
-            past = past[:, -self.config.predictor.history :]
-            memories.append(Memory(torch.cat([older, latent[:, None]], dim=1), past))
-        return memories
+        memories, chunks = self._memories(previous), self._chunks(actions, previous)
+        return [
+            memory.see(predictor, chunks, latent)
+            for predictor, memory in zip(self.predictors, memories, strict=True)
+        ]
+
+    def _chunks(self, actions: Tensor, state: State) -> Tensor:
+        """Return the model's actions `[R, T, A]` as environment actions `[R, T, chunk, A]`."""
+        # In the type of the latents, on their device.
+        return torch.unflatten(actions.to(state[LATENTS]), 2, (self.config.chunk, -1))
 
     def _memories(self, state: State) -> list[Memory]:
-        latents = state[LATENTS].unbind(1)
-        return [Memory(each, state[PAST]) for each in latents]
-
-    def _state(self, latent: Tensor, memories: list[Memory]) -> State:
-        """Return the state of latents `[R, D]`, or of those of each member `[M, R, D]`."""
-        past = memories[0].past
-        several = latent if latent.ndim == 3 else latent.expand(len(memories), *latent.shape)
-        state = {
-            LATENTS: torch.stack([each.latents for each in memories], dim=1),
-            PAST: past,
-            COMMAND: past[:, -1],
-        }
-        return {**state, **self._predictions(several, self.predicts)}
-
-    def _check_state(self, state: State) -> None:
         shape = (len(self.predictors), self._each[0].remembers, self.config.latent_size)
         history = (self.config.predictor.history, self.action_size)
         check_state(state, {LATENTS: shape, PAST: history}, self)
+        return [Memory(latents, state[PAST]) for latents in state[LATENTS].unbind(1)]
+
+    def _state(
+        self, latents: Float[Tensor, "members batch latent"], memories: list[Memory]
+    ) -> State:
+        past = memories[0].past
+        return {
+            LATENTS: torch.stack([each.latents for each in memories], dim=1),
+            PAST: past,
+            COMMAND: past[:, -1],
+            **self._predictions(latents, self.predicts),
+        }
 
     # Predictions
-
-    def _roll(
-        self,
-        predictor: nn.Module,
-        memory: Memory,
-        chunks: Float[Tensor, "rows horizon chunk action"],
-    ) -> tuple[Float[Tensor, "rows horizon latent"], Memory]:
-        """Return the latents after each chunk, and the memory after the last."""
-        latents, past = memory.latents, memory.past
-        remembered, history = latents.shape[1], past.shape[1]
-        way = []
-        for chunk in chunks.unbind(1):
-            latent = predictor(latents, past, chunk)
-            way.append(latent)
-            latents = torch.cat([latents[:, 1:], latent[:, None]], dim=1)
-            past = torch.cat([past, chunk], dim=1)[:, -history:]
-        assert latents.shape[1] == remembered
-        return torch.stack(way, dim=1), Memory(latents, past)
 
     def points(self, latent: Float[Tensor, "*rows latent"]) -> Float[Tensor, "*rows points 2"]:
         """Return the normalised points that latents give back."""
         if self.readout is None:
             flat = latent[..., : self.config.points_size]
         else:
-            flat = self.readout(latent).float()
-        return flat.unflatten(-1, (-1, 2))
+            flat = self.readout(latent).to(latent.dtype)
+        return torch.unflatten(flat, -1, (-1, 2))
 
     def _predictions(
         self, latents: Float[Tensor, "members *rows latent"], keys: Collection[str]
@@ -400,8 +271,10 @@ class LatentWorldModel(Pretrained, nn.Module):
         if self.decoder is None:
             raise ValueError("this model has no decoder; train one with model.decoder={}.")
         with torch.no_grad():
-            frames: Tensor = self.decoder(latent.flatten(0, -2)).clamp(-1.0, 1.0)
-        return ((frames + 1.0) * 127.5).round().byte().unflatten(0, latent.shape[:-1])
+            frames: Tensor = self.decoder(latent.reshape(-1, latent.shape[-1])).clamp(-1.0, 1.0)
+        return (
+            ((frames + 1.0) * 127.5).round().byte().reshape(*latent.shape[:-1], *frames.shape[1:])
+        )
 
     # Training
 
@@ -422,80 +295,83 @@ class LatentWorldModel(Pretrained, nn.Module):
         """Return the loss of windows, and its terms.
 
         The first frame is encoded, and as many of the others are predicted from it as
-        `LossConfig.horizons` says at this stage, `progress` in [0, 1].
+        `LossConfig.horizon` says of `progress`, in [0, 1]. Windows hold the frames that are
+        observed or, where the encoder is frozen, `latent`; and the labels of points.
+
+        Raises:
+            KeyError: they lack a label.
+            ValueError: they are too short, or do not fit the model's actions.
         """
-        loss = self.config.loss
-        stage = min(int(progress * len(loss.horizons)), len(loss.horizons) - 1)
-        horizon = min(loss.horizons[stage], windows.actions.shape[1])
+        config, split = self.config, self.config.points_size
+        config.loss.check_frames(windows.actions.shape[1] + 1)
+        horizon = config.loss.horizon(progress)
         frames = {key: value[:, : horizon + 1] for key, value in windows.frames.items()}
+        frozen, terms = LATENT in frames, Terms()
         encoded = self._encode_windows(frames)
-        predicted = self.predict_windows(encoded[:, 0], windows, horizon)
-        terms: dict[str, Tensor] = {}
-        split = self.config.points_size
-        if self.config.features:
-            features = encoded[..., split:]
-            error = predicted[..., split:].float() - features[:, 1:].float()
-            terms["latent"] = loss.latent * error.square().mean()
-            if LATENT not in frames:
-                short, shared = variance_covariance(features.flatten(0, 1))
-                terms["variance"] = loss.variance * short
-                terms["covariance"] = loss.covariance * shared
-        if self.config.points.count and self._labelled(frames):
-            terms |= self._consistency(encoded, predicted, frames)
+        # Points learn from labels where they are encoded. What a predictor makes of points that are
+        # still wrong would teach the encoder nothing: in PushT it never found the block.
+        start = torch.cat([encoded[:, 0, :split].detach(), encoded[:, 0, split:]], dim=1)
+        predicted = self.predict_windows(start, windows, horizon)
+        if config.features:
+            features = encoded[..., split:], predicted[..., split:]
+            terms |= feature_terms(config.loss, *features, frozen=frozen)
+        if config.points.count:
+            truth = config.points.normalise(frames, rows=2)
+            copied = isinstance(self.encoder, VectorEncoder) and self.encoder.copies
+            terms |= point_terms(
+                config.loss,
+                config.points,
+                self.points,
+                encoded,
+                predicted,
+                truth,
+                fixed=frozen or copied,
+            )
         if self.decoder is not None and "pixels" in frames:
-            few = encoded.detach()[: len(encoded) // 4 + 1, -1]
-            truth = frames["pixels"][: len(few), -1].float() / 127.5 - 1.0
-            terms["picture"] = loss.picture * functional.l1_loss(self.decoder(few), truth)
-        return torch.stack(list(terms.values())).sum(), terms
+            terms |= picture_terms(config.loss, self.decoder, encoded, frames["pixels"])
+        return total(terms), terms
 
     def _encode_windows(self, frames: Mapping[str, Tensor]) -> Float[Tensor, "batch frames latent"]:
         if LATENT in frames:
             return frames[LATENT].float()
         shape = next(iter(frames.values())).shape[:2]
         flat = {key: frames[key].flatten(0, 1) for key in self.config.observes}
-        encoded: Tensor = self.encoder(flat)
-        return encoded.unflatten(0, shape)
+        return torch.unflatten(self.encoder(flat), 0, shape)
 
     def predict_windows(
         self, latent: Float[Tensor, "batch latent"], windows: Windows, horizon: int
     ) -> Float[Tensor, "members batch horizon latent"]:
-        """Return what each predictor says of the frames that follow the first one."""
-        gap = windows.actions.shape[2]
-        if gap % self.config.chunk:
+        """Return what each predictor says of the frames that follow the first one.
+
+        Raises:
+            ValueError: the windows do not fit the model's actions, or its memory of them.
+        """
+        gap, chunk = windows.actions.shape[2], self.config.chunk
+        if gap % chunk:
             raise ValueError(
                 f"windows whose frames are {gap} steps apart, but the model's actions last "
-                f"{self.config.chunk} steps; gaps must be multiples."
+                f"{chunk} steps; gaps must be multiples."
             )
-        chunks = windows.actions[:, :horizon].flatten(1, 2)
-        chunks = chunks.unflatten(1, (-1, self.config.chunk))
-        every = gap // self.config.chunk
+        past, history = windows.past.shape[1], self.config.predictor.history
+        if past != history:
+            raise ValueError(
+                f"windows that hold {past} past actions, but the model remembers {history}: draw "
+                f"them with WindowSettings(past={history})."
+            )
+        chunks = torch.unflatten(windows.actions[:, :horizon].flatten(1, 2), 1, (-1, chunk))
         memories = self._start(latent, windows.past, windows.past_known)
         return torch.stack(
             [
-                self._roll(predictor, memory, chunks)[0][:, every - 1 :: every]
+                memory.roll(predictor, chunks)[0][:, gap // chunk - 1 :: gap // chunk]
                 for predictor, memory in zip(self.predictors, memories, strict=True)
             ]
         )
 
-    def _labelled(self, frames: Mapping[str, Tensor]) -> bool:
-        return all(each.label in frames for each in self.config.points.sets)
 
-    def _consistency(
-        self, encoded: Tensor, predicted: Tensor, frames: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Return the terms of the keypoints; without consistency only their readout learns."""
-        layout, weight = self.config.points, self.config.loss.consistency
-        truth = layout.normalise(frames, rows=2)
-        if weight == 0.0:
-            if self.readout is None:
-                return {}
-            return {"readout": 0.1 * layout.loss(self.points(encoded.detach()), truth)}
-        later = truth[:, 1:].expand(len(predicted), *truth[:, 1:].shape)
-        terms = {"predicted_points": weight * layout.loss(self.points(predicted), later)}
-        if LATENT not in frames and not self._copies:
-            terms["encoded_points"] = weight * layout.loss(self.points(encoded), truth)
-        return terms
-
-    @property
-    def _copies(self) -> bool:
-        return isinstance(self.encoder, VectorEncoder) and self.encoder.copies
+def _box(config: LatentConfig, chunk: int) -> Box:
+    """Return the bounds of so many environment actions in a row."""
+    low, high = (
+        np.tile(np.asarray(bound, np.float32), chunk)
+        for bound in (config.action_low, config.action_high)
+    )
+    return Box(low, high, dtype=np.float32)

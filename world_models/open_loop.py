@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -31,9 +32,11 @@ def open_loop_errors(
         model: what predicts.
         windows: frames one step apart, `[B, L, ...]`; steps beyond them are left out.
         steps: numbers of environment steps, rounded up to multiples of the model's chunk.
+
+    Raises:
+        ValueError: the frames are not one step apart, or too few for any of the steps.
     """
-    chunk, last = model.config.chunk, windows.actions.shape[1] * windows.actions.shape[2]
-    looks = sorted({-(-step // chunk) * chunk for step in steps if step <= last})
+    looks = moments(model, windows, steps)
     encoded = encode_frames(model, windows, [0, *looks])
     predicted = predict(model, encoded[:, 0], windows, looks)
     other = windows.actions.roll(1, 0)
@@ -41,7 +44,7 @@ def open_loop_errors(
     spread = encoded.var(0, unbiased=False).mean().clamp(min=1e-12)
     errors: dict[str, float] = {}
     layout = model.config.points
-    labelled = layout.count and all(each.label in windows.frames for each in layout.sets)
+    labelled = layout.labelled(windows.frames)
     truth = layout.normalise(windows.frames, rows=2) if labelled else None
     for place, step in enumerate(looks):
         square = (predicted[:, place] - encoded[:, place + 1]).square().mean()
@@ -64,6 +67,26 @@ def open_loop_errors(
             )
         errors[f"shuffled_{step}"] = ratio
     return errors
+
+
+def moments(model: LatentWorldModel, windows: Windows, steps: Sequence[int]) -> list[int]:
+    """Return after which environment steps predictions are looked at.
+
+    They are multiples of the model's chunk, and within the windows; see `open_loop_errors`.
+    """
+    if windows.actions.shape[2] != 1:
+        raise ValueError(
+            f"windows whose frames are {windows.actions.shape[2]} steps apart: errors are measured "
+            "on frames one step apart, WindowSettings(gaps=(1, 1))."
+        )
+    chunk, last = model.config.chunk, windows.actions.shape[1]
+    looks = sorted({-(-step // chunk) * chunk for step in steps})
+    if not looks or looks[0] > last:
+        raise ValueError(
+            f"windows of {last} steps are too short to look ahead by any of {looks}: take longer "
+            "ones."
+        )
+    return [look for look in looks if look <= last]
 
 
 def encode_frames(
@@ -91,15 +114,10 @@ def predict(
     chunk = model.config.chunk
     flat = actions.flatten(1, 2)
     whole = flat[:, : flat.shape[1] // chunk * chunk]
-    single = Windows(
-        windows.frames,
-        whole.unflatten(1, (-1, chunk)),
-        windows.past,
-        windows.past_known,
-        windows.start,
-    )
+    single = dataclasses.replace(windows, actions=torch.unflatten(whole, 1, (-1, chunk)))
     way = model.predict_windows(latent, single, single.actions.shape[1]).mean(0)
-    return way[:, [look // chunk - 1 for look in looks]]
+    chosen: Tensor = way[:, [look // chunk - 1 for look in looks]]
+    return chosen
 
 
 def _distance(points: Tensor, truth: Tensor) -> Float[Tensor, " batch"]:

@@ -110,7 +110,7 @@ class PlanarContactPredictor(nn.Module):
     ) -> Float[Tensor, "rows latent"]:
         """Return the latents after `actions`."""
         newest = latents[:, -1]
-        points = newest[:, : 2 * self.points].unflatten(1, (self.points, 2))
+        points = torch.unflatten(newest[:, : 2 * self.points], 1, (self.points, 2))
         features = newest[:, 2 * self.points :]
         pusher, body = points[:, :1], points[:, 1:]
         commands = torch.cat([past, actions], dim=1)
@@ -131,7 +131,7 @@ class PlanarContactPredictor(nn.Module):
             ],
             dim=1,
         )
-        change = self.network(inputs).float()
+        change = self.network(inputs).to(newest.dtype)
         origin = origin + turn(change[:, :2], direction)
         angle = change[:, 2:3]
         direction = turn(direction, torch.cat([angle.cos(), angle.sin()], dim=1))

@@ -22,6 +22,10 @@ class PointSet:
     label: str
     """Observation that tells where they are."""
 
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"PointSet({self.name}, count={self.count}): at least 1 point.")
+
 
 @dataclass(frozen=True)
 class PointLayout:
@@ -66,12 +70,32 @@ class PointLayout:
         """Return labels by observation key, `[*rows, ...]`, as normalised points.
 
         `rows` is the number of leading dimensions.
+
+        Raises:
+            KeyError: a label is missing.
+            ValueError: there are no points, or one of the labels does not hold as many.
         """
-        parts = [
-            labels[each.label].float().flatten(rows).unflatten(-1, (each.count, 2))
-            for each in self.sets
-        ]
+        if not self.sets:
+            raise ValueError("there are no points to normalise; PointLayout(sets) is empty.")
+        parts = []
+        for each in self.sets:
+            if each.label not in labels:
+                raise KeyError(
+                    f"the points '{each.name}' are where '{each.label}' says, which is not among "
+                    f"{sorted(labels)}."
+                )
+            label = labels[each.label].float().flatten(rows)
+            if label.shape[-1] != 2 * each.count:
+                raise ValueError(
+                    f"'{each.label}' holds {label.shape[-1]} numbers, and the {each.count} points "
+                    f"'{each.name}' have {2 * each.count}."
+                )
+            parts.append(torch.unflatten(label, -1, (each.count, 2)))
         return (torch.cat(parts, dim=rows) - self.centre) / self.scale
+
+    def labelled(self, frames: Mapping[str, Tensor]) -> bool:
+        """Return whether there are points, and labels that say where all of them are."""
+        return bool(self.sets) and all(each.label in frames for each in self.sets)
 
     def split(self, points: Float[Tensor, "*rows points 2"]) -> dict[str, Tensor]:
         """Return points by name, in the unit of their labels."""

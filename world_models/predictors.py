@@ -33,11 +33,13 @@ class PredictorConfig:
     """Frequencies of the Fourier features that `planar_contact` sees the pusher's path through."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth", "history", "members"):
+        for name in ("width", "depth", "heads", "history", "members"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"PredictorConfig({name}) must be at least 1, got {getattr(self, name)}."
                 )
+        if self.octaves < 0:
+            raise ValueError(f"PredictorConfig(octaves) must be at least 0, got {self.octaves}.")
 
 
 class ResidualPredictor(nn.Module):
@@ -62,7 +64,8 @@ class ResidualPredictor(nn.Module):
         """Return the latents after `actions`."""
         newest = latents[:, -1]
         seen = torch.cat([newest, past.flatten(1), actions.flatten(1)], dim=1)
-        return newest + self.network(seen)
+        later: Tensor = newest + self.network(seen)
+        return later
 
 
 class TransformerPredictor(nn.Module):
@@ -102,7 +105,8 @@ class TransformerPredictor(nn.Module):
         tokens = self.enter(latents) + self.places
         for block in self.blocks:
             tokens = block(tokens, condition)
-        return latents[:, -1] + self.leave(self.norm(tokens[:, -1]))
+        later: Tensor = latents[:, -1] + self.leave(self.norm(tokens[:, -1]))
+        return later
 
 
 PREDICTORS: dict[str, type[ResidualPredictor | TransformerPredictor | PlanarContactPredictor]] = {

@@ -363,8 +363,9 @@ class PushTEnv(MujocoEnv):
             return np.asarray(predictions["state"], np.float64)
         if not {"agent", "keypoints"} <= predictions.keys():
             return None
-        agent = np.asarray(predictions["agent"], np.float64)[..., 0, :]
-        return np.concatenate([agent, fitted_poses(predictions["keypoints"])], axis=-1)
+        agent, points = (np.asarray(predictions[k], np.float64) for k in ("agent", "keypoints"))
+        told: FloatArray = np.concatenate([agent[..., 0, :], fitted_poses(points)], axis=-1)
+        return told
 
     @property
     def _render_scene(self) -> Scene:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from dexworld.experiments import plan
@@ -19,6 +20,11 @@ from dexworld.experiments.config import (
     schema,
 )
 from dexworld.planners import CEM, KeypointDistance
+from dexworld.world_models.decoder import DecoderConfig
+from dexworld.world_models.encoders import EncoderConfig
+from dexworld.world_models.latent import LatentConfig, LatentWorldModel
+from dexworld.world_models.points import PointLayout, PointSet
+from dexworld.world_models.predictors import PredictorConfig
 
 TINY = [
     "planner=cem",
@@ -76,3 +82,43 @@ def run_plan(
         return status, output, error
 
     return run
+
+
+POINTS = PointLayout(
+    (PointSet("agent", 1, "proprio"), PointSet("keypoints", 4, "keypoints")), 256.0, 256.0
+)
+SMALL = {
+    "keypoints": EncoderConfig("vector", width=8, depth=1),
+    "pixels": EncoderConfig("convolutional", width=8, depth=1, maps=2),
+}
+"""Encoders of what there is to see."""
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> Callable[..., ModelConfig]:
+    """Save a learned model of PushT that has learned nothing, and return how to plan in it."""
+
+    def make(sees: str = "keypoints", chunk: int = 1) -> ModelConfig:
+        torch.manual_seed(0)
+        pixels = sees == "pixels"
+        model = LatentWorldModel(
+            LatentConfig(
+                observes={"pixels": (32, 32, 3)}
+                if pixels
+                else {"proprio": (2,), "keypoints": (8,)},
+                action_low=(-1.0, -1.0),
+                action_high=(1.0, 1.0),
+                chunk=chunk,
+                features=4 if pixels else 0,
+                points=POINTS,
+                hold_point="agent",
+                encoder=SMALL[sees],
+                predictor=PredictorConfig("residual", width=16, depth=1, history=2),
+                decoder=DecoderConfig(32, 8) if pixels else None,
+            )
+        )
+        folder = tmp_path / f"untrained_{sees}_{chunk}"
+        model.save_pretrained(folder)
+        return ModelConfig("latent", str(folder), threads=1)
+
+    return make

@@ -12,7 +12,9 @@ from gymnasium.spaces import Box
 
 from dexworld.agents.planning import PlanningAgent
 from dexworld.experiments.calibration import Calibration, gap
+from dexworld.experiments.config import EnvConfig, make_env, make_model, make_planning_agent
 from dexworld.experiments.evaluation import run_episodes
+from dexworld.experiments.last_observation import LastObservation
 from dexworld.planners import CEM
 from dexworld.planners.linear_quadratic import LinearModel, QuadraticCost
 
@@ -80,9 +82,50 @@ def test_a_wrong_model_has_the_gap_that_it_has() -> None:
     assert gap(observer.pairs[1])["mean_absolute_gap"] > 0.01
 
 
+@pytest.mark.parametrize("sees", ["keypoints", "pixels"])
+def test_a_learned_model_is_held_to_what_it_sees(tiny, untrained, sees) -> None:
+    arguments = {"pixels_size": 32, "goal_in_pixels": False}
+    env = EnvConfig("dexworld/PushTGoal-v0", arguments, 10)
+    config = tiny(model=untrained(sees), env=env)
+    agent = make_planning_agent(config, make_model(config))
+    observer = Calibration(agent.objective, agent.execute)
+
+    seen: list[Any] = []
+
+    class Seen:
+        """Keeps what is observed."""
+
+        def begin(self, seed: int, env: Any) -> None:
+            seen[:] = [env.observed]
+
+        def stepped(self, seed: int, env: Any) -> None:
+            seen.append(env.observed)
+
+        def planned(self, *given: Any) -> None: ...
+
+        def end(self, result: Any) -> None: ...
+
+    make = make_env(config, agent.observes)
+    list(run_episodes(agent, lambda: LastObservation(make()), [3], 1, [observer, Seen()]))
+    ((predicted, real),) = observer.pairs[3]  # two plans of five steps
+    batch = {key: value[None] for key, value in seen[5].items()}
+    model = agent.base_model
+    now = {key: value[:, None, None] for key, value in model.encode(batch).items()}
+    goal = model.encode({key: batch[f"goal_{key}"] for key in model.observes})
+    cost = agent.objective.cost(now, torch.zeros(1, 1, 1, 2), {}, goal)
+    assert real == pytest.approx(float(cost), rel=1e-5)
+    assert abs(predicted - real) > 1.0, "it has learned nothing"
+
+
 def test_the_gap() -> None:
     assert gap([]) == {}
     assert gap([(1.0, None)]) == {}
     assert gap([(1.0, 2.0), (3.0, 2.0), (None, 1.0), (5.0, 5.0)]) == pytest.approx(
-        {"mean_predicted_cost": 3.0, "mean_real_cost": 3.0, "mean_absolute_gap": 2 / 3}
+        {
+            "mean_predicted_cost": 3.0,
+            "mean_real_cost": 3.0,
+            "mean_absolute_gap": 2 / 3,
+            "correlation": np.sqrt(3) / 2,
+        }
     )
+    assert gap([(1.0, 2.0), (1.0, 3.0)])["correlation"] is None

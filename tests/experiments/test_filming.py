@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from dexworld.experiments.config import make_env, make_model, make_planning_agent
+from dexworld.experiments.config import (
+    AgentConfig,
+    EnvConfig,
+    make_env,
+    make_model,
+    make_planning_agent,
+)
 from dexworld.experiments.evaluation import EpisodeResult, run_episodes
 from dexworld.experiments.filming import HELD_FRAMES, Filming, predicted_motion, write_video
+from dexworld.experiments.last_observation import LastObservation
 from dexworld.planners import Plan, Search
 
 
@@ -74,7 +81,7 @@ def test_the_prediction_is_of_the_same_moment(tmp_path) -> None:
 
     def predict(belief, decisions):
         first = next(starts)
-        return np.array([[first], [first + 1], [first + 2]])
+        return {"state": np.array([[first], [first + 1], [first + 2]])}
 
     nothing = torch.zeros(1)
     search = Search(nothing[None], 1, torch.zeros(1, dtype=torch.int64), 0.0)
@@ -90,3 +97,63 @@ def test_the_prediction_is_of_the_same_moment(tmp_path) -> None:
     assert [at for at, _ in env.drawn] == [10, 11, 12, 12, 20, 21]
     assert [left for _, left in env.drawn] == [3, 2, 1, 0, 3, 2]
     assert len(frames_of(tmp_path / "0.mp4")) == 1 + 6 + HELD_FRAMES
+
+
+def test_a_learned_model_shows_what_its_points_tell(tiny, untrained, tmp_path) -> None:
+    config = tiny(model=untrained())
+    agent = make_planning_agent(config, make_model(config))
+    filming = Filming(tmp_path, [5], predicted_motion(agent))
+    list(run_episodes(agent, make_env(config, agent.observes), [5], 1, [filming]))
+    *_, last = frames_of(tmp_path / "5.mp4")
+    assert last.shape == (338, 2 * 320, 3)
+    predicted = last[18:, 320:].astype(int)
+    # Some of it has the colour of the block: the pose was found and drawn.
+    assert (np.abs(predicted - (119, 136, 153)).max(axis=-1) < 40).sum() > 500
+
+
+def test_a_model_that_makes_pictures_shows_them_below_what_it_sees(
+    tiny, untrained, tmp_path
+) -> None:
+    env = {"pixels_size": 32, "goal_in_pixels": False}
+    config = tiny(model=untrained("pixels"), env=EnvConfig("dexworld/PushTGoal-v0", env, 10))
+    agent = make_planning_agent(config, make_model(config))
+    make = make_env(config, agent.observes)
+    filming = Filming(tmp_path, [5], predicted_motion(agent))
+    list(run_episodes(agent, lambda: LastObservation(make()), [5], 1, [filming]))
+    first, *_, last = frames_of(tmp_path / "5.mp4")
+    assert last.shape == (338, 2 * 320 + 152, 3)  # 151 made even
+    seen, expected = last[18:169, 640:791], last[187:338, 640:791]
+    assert first[18:, 320:].min() > 240, "nothing was predicted before the first plan"
+    assert seen.mean() > 200 and (seen.min(axis=-1) < 150).any(), "a board with things on it"
+    assert np.abs(seen.astype(int) - expected).mean() > 20, "it has learned nothing"
+    # Without the frames that it saw, those that it expected have a panel of their own.
+    list(run_episodes(agent, make, [5], 1, [filming]))
+    assert frames_of(tmp_path / "5.mp4")[-1].shape == (338, 3 * 320, 3)
+
+
+@pytest.mark.parametrize(("chunk", "expected"), [(1, [1, 2, 3, 4, 5, 6]), (3, [3, 3, 3, 6, 6, 6])])
+def test_a_motion_has_a_moment_for_every_step(tiny, untrained, chunk, expected) -> None:
+    config = tiny(
+        model=untrained(chunk=chunk), agent=AgentConfig(steps_per_decision=3, interpolate=False)
+    )
+    agent = make_planning_agent(config, make_model(config))
+    observation, _ = make_env(config, agent.observes)().reset(seed=0)
+    belief = agent.model.encode({key: value[None] for key, value in observation.items()})
+    decisions = torch.tensor([[[0.1, 0.2], [-0.3, 0.4]]])
+    motion = predicted_motion(agent)(belief, decisions)
+    actions = decisions.repeat_interleave(3, dim=1).reshape(1, 1, 6 // chunk, 2 * chunk)
+    way = agent.base_model.rollout(belief, actions)["keypoints"][0, 0]
+    places = [step // chunk - 1 for step in expected]
+    np.testing.assert_array_equal(motion["keypoints"], way[places].numpy())
+
+
+def test_predictions_without_bounds_are_not_drawn(tmp_path) -> None:
+    env = Drawn()
+    nothing = torch.zeros(1)
+    search = Search(nothing[None], 1, torch.zeros(1, dtype=torch.int64), 0.0)
+    plan = Plan(torch.zeros(1, 3, 1), nothing, {}, None, search)
+    filming = Filming(tmp_path, [0], lambda *_: {"state": np.array([[1.0], [np.nan]])})
+    filming.begin(0, env)
+    filming.planned(0, {}, {}, plan, 0)
+    filming.stepped(0, env)
+    assert env.drawn == []

@@ -17,11 +17,14 @@ import numpy as np
 import pytest
 import yaml
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dexworld.envs.push_t.teleoperation import Demonstration, save_demonstration
 from dexworld.experiments import plan, references
 from dexworld.experiments.config import AgentConfig, EnvConfig, ModelConfig
 from dexworld.experiments.filming import Filming
+from dexworld.experiments.progress import console_of_errors
+from dexworld.experiments.report import HEADS
 
 QUIET = Console(quiet=True)
 
@@ -71,6 +74,39 @@ def test_an_evaluation_leaves_what_was_promised(tiny) -> None:
     # Every plan but an episode's first is compared with what came of the one before.
     assert [len(episode["pairs"]) for episode in lines(config)] == [1, 1, 1]
     assert metrics["model_error"]["mean_absolute_gap"] < 1e-3, "the simulator predicts itself"
+    found = metrics["prediction_error"]["keypoints"]
+    assert found["steps"] == list(range(11)) and max(found["median"]) < 1e-3 < found["static"][10]
+    assert any("is the simulator itself" in sentence for sentence in metrics["diagnosis"])
+    assert "Predicted keypoints, 10 steps ahead: exact." in metrics["diagnosis"]
+    assert metrics["diagnosis"][-1] in (folder / "report.html").read_text()
+    assert metrics["diagnosis"][0] in (folder / "table.md").read_text()
+
+
+def test_the_board_has_one_curve_of_each_kind(tiny) -> None:
+    config = tiny()
+    metrics = evaluate(config)
+    board = EventAccumulator(str(Path(config.output) / "tensorboard"))
+    board.Reload()
+    tags = board.Tags()["scalars"]
+    assert [tag for tag in tags if tag.startswith("search/")] == ["search/change_of_best_cost"]
+    curve = [(each.step, each.value) for each in board.Scalars("search/change_of_best_cost")]
+    assert [step for step, _ in curve] == list(range(len(curve))) and curve[-1][1] < 0
+    static = [each.value for each in board.Scalars("prediction_error/keypoints_static")]
+    assert static == pytest.approx(metrics["prediction_error"]["keypoints"]["static"])
+
+
+def test_a_learned_model_is_told_from_its_planner(tiny, untrained) -> None:
+    config = tiny(model=untrained(), floors=True, videos=1)
+    metrics = evaluate(config)
+    assert metrics["agent"].startswith("CEM in ") and metrics["agent"].endswith("_1 (learned)")
+    ceiling = metrics["ceiling"]
+    assert not ceiling["same_as_run"] and ceiling["same_episodes"] and ceiling["episodes"] == 3
+    assert "with the simulator in its place" in metrics["diagnosis"][0]
+    assert set(metrics["prediction_error"]) == {"agent", "keypoints"}
+    assert metrics["prediction_error"]["keypoints"]["median"][10] > 10, "it has learned nothing"
+    assert metrics["model_error"]["mean_absolute_gap"] > 1
+    assert [set(episode["errors"]) for episode in lines(config)] == [{"agent", "keypoints"}] * 3
+    assert ceiling["who"] in (Path(config.output) / "table.md").read_text()
 
 
 def test_episodes_beside_each_other_change_nothing(tiny, tmp_path) -> None:
@@ -171,7 +207,7 @@ def test_floors_are_computed_once(tiny, tmp_path, monkeypatch) -> None:
 
 def test_the_ceiling_is_the_model_as_its_own_world(tiny, tmp_path) -> None:
     real = EnvConfig("dexworld/PushTGoal-v0", {"physics": "pymunk"}, 10)
-    model = ModelConfig("simulator", "state", None, {"physics": "mujoco"}, 1)
+    model = ModelConfig(source="state", kwargs={"physics": "mujoco"}, threads=1)
     metrics = evaluate(tiny(env=real, model=model, floors=True, episodes=2))
     ceiling = metrics["ceiling"]
     assert not ceiling["same_as_run"] and ceiling["episodes"] == 2
@@ -208,6 +244,32 @@ def test_the_command_line_prints_table_and_report(run_plan, tmp_path) -> None:
     assert "data:video/mp4" in page
     metrics = json.loads((tmp_path / "mine" / "metrics.json").read_text())
     assert metrics["name"] == "mine"
+
+
+def test_a_table_in_a_pipe_is_not_cut(monkeypatch, capfd) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    console = console_of_errors()
+    assert not console.is_terminal and console.width == 160
+    figures = dict.fromkeys(("success_rate", "success_rate_at_end", "mean_max_reward"), 0.5)
+    figures |= {"success_interval": [0, 1], "success_interval_at_end": [0, 1], "episodes": 200}
+    figures |= {"plan_latency_s": {"p50": 0.1, "p95": 0.2}, "mean_steps_to_success": 31.25}
+    metrics = {
+        "name": "wide",
+        "success_rule": "20 px",
+        "agent": "CEM",
+        "diagnosis": ["So [it] is."],
+    }
+    metrics |= {**figures, "model_evaluations": 1_000_000, "floors": {}}
+    plan.print_table(metrics, console)
+    _, error = capfd.readouterr()
+    for text in (*HEADS.values(), "50 % [0, 100]", "0.100 / 0.200", "31.2", "- So [it] is."):
+        assert text in error
+    assert "…" not in error
+    monkeypatch.setenv("COLUMNS", "70")
+    narrow = console_of_errors()
+    assert narrow.width == 70
+    plan.print_table(metrics, narrow)
+    assert "…" not in capfd.readouterr().err
 
 
 def test_the_report_can_be_opened(run_plan, monkeypatch) -> None:

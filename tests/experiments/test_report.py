@@ -49,6 +49,17 @@ METRICS: dict[str, Any] = {
     "parallel": 1,
     "floors": {"noop": FLOOR, "random": {**FLOOR, "success_rate": 0.25}},
     "ceiling": {"who": "simulator as its own model", "same_as_run": False, **FIGURES},
+    "prediction_error": {
+        "keypoints": {
+            "steps": [0, 5, 10],
+            "median": [0.0, 1.0, 4.0],
+            "p90": [0.5, 2.0, None],
+            "static": [0.0, 3.0, 8.0],
+            "episodes": [4, 4, 2],
+            "plans": {"steps": [0, 5], "median": [0.0, 1.5], "p90": [0.0, 2.5]},
+        }
+    },
+    "diagnosis": ["27 points are the model's <&>.", "The objective saw them all."],
     "provenance": {"seed": 0},
 }
 # As they are read back: None stands for a cost that was not finite.
@@ -108,18 +119,23 @@ def test_it_holds_table_video_charts_and_command(page, tmp_path) -> None:
     video = base64.b64encode((tmp_path / "videos" / "1.mp4").read_bytes()).decode()
     assert f"data:video/mp4;base64,{video}" in page and page.count("<video") == 1
     assert "goal reached after 12 steps" in page
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
     assert "over 2 plans" in page and "Mean absolute gap 0.5." in page
+    assert "between predicted and real keypoints" in page and "first belief of 4 episodes" in page
+    assert (
+        page.count("<li>") == 2 and "<li>27 points are the model&#39;s &lt;&amp;&gt;.</li>" in page
+    )
     assert "run &#39;a b&#39;" in page and "seed: 0 # &lt;yaml&gt;" in page
     assert "mine &lt;&amp;&gt;" in page and "coverage &gt; 0.95" in page
 
 
 def test_without_videos_plans_or_floors_it_says_less(tmp_path) -> None:
     metrics = {**METRICS, **FLOOR, "floors": {}, "ceiling": {}}
+    metrics |= {"prediction_error": {}, "diagnosis": []}
     episodes = [{"seed": 1, "steps_to_success": None, "pairs": [], "searches": []}]
     write_report(tmp_path / "r.html", metrics, episodes, tmp_path / "videos", "", "")
     page = (tmp_path / "r.html").read_text()
-    assert "<video" not in page and "<img" not in page
+    assert "<video" not in page and "<img" not in page and "failures come from" not in page
     assert "0 of 4 episodes reached the goal." in page
     assert page.count("<tr") == 2
 
@@ -142,7 +158,7 @@ def test_the_latency_says_how_it_was_measured(tmp_path) -> None:
 
 
 def test_the_note_says_which_rows_are_paired() -> None:
-    metrics = copy.deepcopy(METRICS) | {"seed": 0, "stage": "evaluate"}
+    metrics = copy.deepcopy(METRICS) | {"seed": 0, "stage": "evaluate", "diagnosis": []}
     metrics["provenance"]["git_commit"] = None
     for same, paired in ((True, "All rows share"), (False, "The run and the floors share")):
         metrics["ceiling"]["same_episodes"] = same
@@ -177,3 +193,31 @@ def test_the_line_of_a_perfect_model_spans_all_costs(monkeypatch) -> None:
     reporting._charts(episodes)
     _, line = drawn[0].axes[0].lines
     assert list(line.get_xdata()) == list(line.get_ydata()) == [-7.0, -3.0]
+
+
+def test_the_correlation_of_costs_is_told() -> None:
+    for real, text in (([1.0, 2.0, 3.5], "correlation 0.993."), ([1.0, 1.0, 1.0], "gap 1.")):
+        pairs = [[float(i + 1), each] for i, each in enumerate(real)]
+        (chart,) = reporting._charts([{"pairs": pairs, "searches": []}])
+        assert chart["caption"].endswith(text)
+
+
+def test_the_error_over_the_horizon_is_drawn(monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(reporting, "_chart", lambda figure, *_: drawn.append(figure) or {})
+    reporting._error_charts(METRICS["prediction_error"])
+    whole, plans, still = drawn[0].axes[0].lines
+    for line, steps, values in (
+        (whole, [0, 5, 10], [0, 1, 4]),
+        (plans, [0, 5], [0, 1.5]),
+        (still, [0, 5, 10], [0, 3, 8]),
+    ):
+        assert list(line.get_xdata()) == steps and list(line.get_ydata()) == values
+
+
+def test_the_sentences_stand_under_the_markdown_table() -> None:
+    metrics = copy.deepcopy(METRICS) | {"seed": 0, "stage": "evaluate"}
+    metrics["provenance"]["git_commit"] = None
+    *_, note, blank, first, last = markdown_table(metrics, "dexworld-plan").splitlines()
+    assert note.startswith("The run and the floors share") and blank == ""
+    assert [first, last] == [f"- {sentence}" for sentence in METRICS["diagnosis"]]

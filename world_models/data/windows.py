@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,12 +72,19 @@ class Windows:
 
     def to(self, device: torch.device | str) -> Windows:
         """Return the windows on a device."""
+        return self._each(lambda tensor: tensor.to(device))
+
+    def first(self, rows: int) -> Windows:
+        """Return the first so many windows."""
+        return self._each(lambda tensor: tensor[:rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Windows:
         return Windows(
-            {key: value.to(device) for key, value in self.frames.items()},
-            self.actions.to(device),
-            self.past.to(device),
-            self.past_known.to(device),
-            self.start.to(device),
+            {key: change(value) for key, value in self.frames.items()},
+            change(self.actions),
+            change(self.past),
+            change(self.past_known),
+            change(self.start),
         )
 
 
@@ -178,7 +185,7 @@ class WindowSampler:
         earlier = np.where(known[..., None], actions[np.maximum(before, 0)], np.float32(0.0))
         return Windows(
             frames={key: torch.from_numpy(self.cache.arrays[key][rows]) for key in self.keys},
-            actions=taken.unflatten(1, (frames - 1, gap)),
+            actions=torch.unflatten(taken, 1, (frames - 1, gap)),
             past=torch.from_numpy(earlier),
             past_known=torch.from_numpy(known),
             start=torch.from_numpy(first),

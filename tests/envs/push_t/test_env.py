@@ -314,3 +314,31 @@ def test_a_goal_where_every_start_is_ends_with_an_error():
     env._draw_goal_pose = lambda: np.array([250.0, 240.0, 0.4])  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="succeed at once"):
         env.reset(seed=0, options={"state": STATE})
+
+
+def test_predictions_tell_task_states():
+    env = PushTEnv(observation=("state", "keypoints", "proprio"))
+    states, points, agents = [], [], []
+    for seed in range(3):
+        observation, _ = env.reset(seed=seed)
+        states.append(env.task_state)
+        points.append(observation["keypoints"])
+        agents.append(observation["proprio"][None])
+    predicted = {"keypoints": np.stack(points), "agent": np.stack(agents), "latent": np.zeros(3)}
+    told = env.task_state_of(predicted)
+    assert np.abs(told[:, :4] - np.stack(states)[:, :4]).max() < 1e-3
+    assert angle_difference(told[:, 4], np.stack(states)[:, 4]).max() < 1e-5
+    exact = env.task_state_of({**predicted, "state": np.stack(states)})
+    assert np.array_equal(exact, np.stack(states)), "what is predicted itself is not fitted"
+    for missing in ("keypoints", "agent"):
+        less = {key: value for key, value in predicted.items() if key != missing}
+        assert env.task_state_of(less) is None
+
+
+def test_a_prediction_far_from_the_board_is_drawn_outside():
+    env = PushTEnv(render_mode="rgb_array", render_size=64)
+    env.reset(seed=0)
+    far = np.array([1e12, -1e12, 1e12, 1e9, 0.3])
+    empty = env.draw(far, np.stack([far, -far]))
+    outside = np.array([2000.0, 2000.0, 2000.0, 2000.0, 0.0])
+    assert np.array_equal(empty, env.draw(outside, outside[None]))

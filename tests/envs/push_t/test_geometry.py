@@ -11,6 +11,7 @@ from dexworld.envs.push_t.geometry import (
     angle_difference,
     centre_of_mass,
     coverage,
+    fitted_poses,
     legacy_pose,
     placed,
 )
@@ -80,4 +81,29 @@ def test_angle_difference_is_on_the_circle():
     assert angle_difference(np.array(0.1), np.array(2 * np.pi - 0.1)) == pytest.approx(0.2)
     assert angle_difference(np.array(9.0), np.array(9.0 + 6 * np.pi)) == pytest.approx(
         0.0, abs=1e-9
+    )
+
+
+def test_poses_are_found_again_from_their_keypoints():
+    random = np.random.default_rng(0)
+    poses = random.uniform((0, 0, -np.pi), (512, 512, np.pi), (4, 5, 3))
+    np.testing.assert_allclose(fitted_poses(placed(KEYPOINTS, poses)), poses, atol=1e-9)
+    np.testing.assert_allclose(
+        fitted_poses(placed(OUTLINE, poses[0, 0]), OUTLINE), poses[0, 0], atol=1e-9
+    )
+
+
+def test_no_pose_is_closer_to_points_of_no_rigid_body():
+    random = np.random.default_rng(1)
+    points = placed(KEYPOINTS, np.array([200.0, 300.0, 2.0])) + random.normal(0, 30, (50, 4, 2))
+    fitted = fitted_poses(points)
+
+    def misfit(poses):
+        return np.square(placed(KEYPOINTS, poses) - points).sum(axis=(-2, -1))
+
+    for step in np.diag([0.1, 0.1, 1e-3]):
+        assert (misfit(fitted + step) > misfit(fitted)).all()
+        assert (misfit(fitted - step) > misfit(fitted)).all()
+    assert (misfit(fitted) < misfit(fitted + np.array([0.0, 0.0, np.pi]))).all(), (
+        "the other way round"
     )

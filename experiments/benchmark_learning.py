@@ -1,0 +1,234 @@
+"""What learned models owe to each of their parts: rows of the table `learning`.
+
+Every variant differs from the base in one thing, is trained on the same number of windows with the
+same seeds, and plans in the same episodes. The models are small, so that all of them train in an
+hour or so; the shipped ones are larger and trained for longer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+
+from dexworld.experiments.benchmark_tables import Row, Tables
+from dexworld.experiments.collect import collect
+from dexworld.experiments.collection import register_schemas as register_collect
+from dexworld.experiments.command_line import compose_config
+from dexworld.experiments.config import register_schemas as register_plan
+from dexworld.experiments.plan import evaluate
+from dexworld.experiments.statistics import wilson_interval
+from dexworld.experiments.train import train
+from dexworld.experiments.training import register_schemas as register_train
+
+EPISODES = 50
+COLLECTED = ["episodes=1500", "steps=60", "existing=append"]
+PLANNED = [
+    "experiment=push_t_goal_state",
+    f"episodes={EPISODES}",
+    "seed=1",
+    f"parallel={EPISODES}",
+    "videos=0",
+    "floors=false",
+    "existing=resume",
+    "planner.samples=48",
+    "planner.iterations=8",
+    "planner.starts=1",
+    "planner.warm_iterations=4",
+    "planner.elites=8",
+]
+BY_LATENT = [
+    "objective.keypoints=null",
+    "objective.agent=null",
+    "objective.latent={key: latent, weight: 1.0, terminal: 1.0, running: 0.3}",
+]
+CONTACT = ["recipe=push_t_ablation"]
+FREE = ["recipe=push_t_ablation_free"]
+OFF = [*FREE, "model.loss.consistency=0.0"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing that is different."""
+
+    name: str
+    """In the table."""
+    recipe: Sequence[str]
+    """Overrides of `dexworld-train`."""
+    data: str = "self_play"
+    """Name of the dataset."""
+    planned: Sequence[str] = ()
+    """Further overrides of `dexworld-plan`."""
+
+
+QUESTIONS: dict[str, tuple[Variant, ...]] = {
+    "keypoint consistency (free latents)": (
+        Variant("on, planned by keypoints", FREE),
+        Variant("on, planned by latents", FREE, planned=BY_LATENT),
+        Variant("off, planned by a readout of keypoints", OFF),
+        Variant("off, planned by latents: no label at all", OFF, planned=BY_LATENT),
+    ),
+    "several steps in the loss": (
+        Variant("1, 2 and 5 chunks", CONTACT),
+        Variant("1 chunk", [*CONTACT, "model.loss.horizons=[1]"]),
+    ),
+    "time gaps between frames (chunk 1)": (
+        Variant(
+            "5 steps", [*CONTACT, "model.chunk=1", "data.frames=3", "model.loss.horizons=[1,2]"]
+        ),
+        Variant(
+            "1 to 9 steps, random",
+            [
+                *CONTACT,
+                "model.chunk=1",
+                "data.frames=3",
+                "data.gaps=[1,9]",
+                "model.loss.horizons=[1,2]",
+            ],
+        ),
+    ),
+    "exploration": (
+        Variant("self-play", CONTACT),
+        Variant("random actions", CONTACT, data="random"),
+        Variant("disagreement of an ensemble", CONTACT, data="disagreement"),
+    ),
+}
+
+
+def learning_tables(folder: Path, seeds: int, console: Console) -> Tables:
+    """Collect, train and plan what is missing in `folder`, and return the tables.
+
+    Args:
+        folder: of datasets, models and evaluations; a measurement that was interrupted goes on.
+        seeds: trainings of each variant.
+        console: where progress is shown.
+    """
+    for register in (register_collect, register_train, register_plan):
+        register()
+    tables: Tables = {}
+    for question, variants in QUESTIONS.items():
+        tables[question] = [_row(folder, each, seeds, console) for each in variants]
+    return tables
+
+
+def _row(folder: Path, variant: Variant, seeds: int, console: Console) -> Row:
+    runs = [_run(folder, variant, seed, console) for seed in range(seeds)]
+    errors = [trained["errors"] for trained, _ in runs]
+    rates = [planned["success_rate"] for _, planned in runs]
+    trials = sum(planned["episodes"] for _, planned in runs)
+    low, high = wilson_interval(round(sum(rates) * EPISODES), trials)
+    return {
+        "variant": variant.name,
+        "seeds": seeds,
+        "keypoints_px_5": _over(errors, "keypoints_5"),
+        "keypoints_px_10": _over(errors, "keypoints_10"),
+        "keypoints_px_25": _over(errors, "keypoints_25"),
+        "latent_error_25": _over(errors, "latent_25"),
+        "shuffled_ratio_10": _over(errors, "shuffled_10"),
+        "success": f"{fmean(rates):.0%} [{low:.0%}, {high:.0%}]",
+        "by_seed": ", ".join(f"{rate:.0%}" for rate in rates),
+        "training_minutes": fmean(trained["seconds"] for trained, _ in runs) / 60.0,
+    }
+
+
+def _over(errors: Sequence[Mapping[str, float]], name: str) -> str:
+    """Return the mean over seeds, and the smallest and largest."""
+    found = [each[name] for each in errors if name in each]
+    if not found:
+        return "-"
+    return f"{fmean(found):.3g} ({min(found):.3g} to {max(found):.3g})"
+
+
+def _run(
+    folder: Path, variant: Variant, seed: int, console: Console
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the metrics of a training and of the planning in it."""
+    data = _dataset(folder, variant.data, console)
+    place = folder / _slug([*variant.recipe, variant.data]) / f"seed_{seed}"
+    planning = place / _slug(["plan", *variant.planned])
+    trained = _once(
+        place / "model" / "metrics.json",
+        lambda: train(
+            compose_config(
+                "train",
+                [
+                    *variant.recipe,
+                    f"data.path={data}",
+                    f"seed={seed}",
+                    f"training.seed={seed}",
+                    f"output={place / 'model'}",
+                ],
+            ),
+            "dexworld-benchmark learning",
+            console,
+        ),
+    )
+    planned = _once(
+        planning / "metrics.json",
+        lambda: evaluate(
+            compose_config(
+                "plan",
+                [
+                    *PLANNED,
+                    *variant.planned,
+                    f"model.path={place / 'model' / 'model'}",
+                    f"output={planning}",
+                ],
+            ),
+            "dexworld-benchmark learning",
+            console,
+        ),
+    )
+    return trained, planned
+
+
+def _dataset(folder: Path, name: str, console: Console) -> Path:
+    """Collect a dataset, unless it is there, and return its folder."""
+    path = folder / "data" / name
+    settings = [f"collector={name}", *COLLECTED, f"output={path}"]
+    if name == "disagreement":
+        ensemble = folder / "ensemble"
+        _once(
+            ensemble / "metrics.json",
+            lambda: train(
+                compose_config(
+                    "train",
+                    [
+                        *CONTACT,
+                        "model.predictor.members=3",
+                        f"output={ensemble}",
+                        f"data.path={_dataset(folder, 'random', console)}",
+                    ],
+                ),
+                "dexworld-benchmark learning",
+                console,
+            ),
+        )
+        settings.append(f"collector.path={ensemble / 'model'}")
+    _once(
+        path / ".collected.json",
+        lambda: collect(
+            compose_config("collect", settings), "dexworld-benchmark learning", console
+        ),
+    )
+    return path
+
+
+def _once(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what `make` returned when it was called first, which `file` holds."""
+    if not file.exists():
+        made = make()
+        file.write_text(json.dumps(made, default=str), encoding="utf-8")
+    read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return read
+
+
+def _slug(overrides: Sequence[str]) -> str:
+    """Return a name of a folder that tells trainings apart."""
+    text = "_".join(overrides).replace("recipe=", "")
+    return "".join(letter if letter.isalnum() else "-" for letter in text)
