@@ -71,18 +71,21 @@ class NoisyPlans:
             budget_s=budget_s,
             clock=clock,
         )
-        rows, decisions, size = plan.actions.shape
+        found = plan.actions
+        rows, decisions, size = found.shape
         seeds = torch.arange(rows) if seeds is None else seeds
         # Other streams than the search's, or the noise would be one of its candidates.
         own = [np.random.SeedSequence([seed, 1]).generate_state(1)[0] for seed in seeds.tolist()]
-        kind = {"device": plan.actions.device, "dtype": plan.actions.dtype}
-        streams = Streams(torch.tensor(np.asarray(own, np.int64)), **kind)
-        noise = streams.coloured(1, size, colour_filter(decisions, self.exponent, **kind))[:, 0]
+        streams = Streams(
+            torch.tensor(np.asarray(own, np.int64)), device=found.device, dtype=found.dtype
+        )
+        colour = colour_filter(decisions, self.exponent, device=found.device, dtype=found.dtype)
+        noise = streams.coloured(1, size, colour)[:, 0]
         low, high = (
-            torch.as_tensor(bound).to(plan.actions)
+            torch.as_tensor(bound).to(found)
             for bound in (model.action_space.low, model.action_space.high)
         )
-        actions = torch.clamp(plan.actions + self.scale * (high - low) / 2 * noise, low, high)
+        actions = torch.clamp(found + self.scale * (high - low) / 2 * noise, low, high)
         predictions = model.rollout(state, actions[:, None], objective.reads)
         cost = objective.cost(predictions, actions[:, None], state, goal)[:, 0]
         predicted = {key: value[:, 0] for key, value in predictions.items()}

@@ -35,6 +35,8 @@ class Benchmark:
     """Measures them, with the arguments of the command line."""
     require: Callable[[argparse.Namespace], object] = lambda arguments: None
     """Raises one of `UNAVAILABLE` if what they need is not there."""
+    on_request: bool = False
+    """Whether it takes so long that it is measured only where it is named."""
 
 
 def _golden(arguments: argparse.Namespace) -> Path:
@@ -78,10 +80,28 @@ def _planners(arguments: argparse.Namespace) -> Tables:
     return linear_quadratic_tables(arguments.seeds) | push_t_planners(arguments.problems)
 
 
+def _data(arguments: argparse.Namespace) -> Tables:
+    from dexworld.experiments.benchmark_collection import collection_speed
+    from dexworld.experiments.benchmark_data import window_speed
+
+    return {
+        "collection of PushT, frames encoded and written": collection_speed(),
+        "training windows, from the cache and from files": window_speed(arguments.seconds),
+    }
+
+
+def _learning(arguments: argparse.Namespace) -> Tables:
+    from dexworld.experiments.benchmark_learning import learning_tables
+
+    return learning_tables(arguments.folder, arguments.trainings, Console(stderr=True))
+
+
 BENCHMARKS = {
     "planners": Benchmark(_planners),
     "envs": Benchmark(_envs, _require_gym_pusht),
     "twin": Benchmark(_twin, _require_golden),
+    "data": Benchmark(_data, _require_gym_pusht),
+    "learning": Benchmark(_learning, on_request=True),
 }
 UNAVAILABLE = (ImportError, FileNotFoundError)
 """What is raised where an optional package or file is missing."""
@@ -120,7 +140,8 @@ def write(path: Path, tables: Tables) -> None:
 def _available(arguments: argparse.Namespace) -> list[str]:
     """Return the tables to measure; one that was not asked for by name may be unavailable."""
     names = []
-    for name in arguments.tables or BENCHMARKS:
+    usual = [name for name, each in BENCHMARKS.items() if not each.on_request]
+    for name in arguments.tables or usual:
         try:
             BENCHMARKS[name].require(arguments)
         except UNAVAILABLE as error:
@@ -139,7 +160,7 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ValueError(f"there is no table {name!r}. {nearest(name, BENCHMARKS)}")
     if not 0 < arguments.seconds < math.inf:
         raise ValueError(f"--seconds {arguments.seconds}: measure for a positive time.")
-    for name in ("seeds", "problems"):
+    for name in ("seeds", "problems", "trainings"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name} {getattr(arguments, name)}: take at least one.")
     output = arguments.output
@@ -159,17 +180,26 @@ def _parser() -> argparse.ArgumentParser:
         epilog="twin: error of the MuJoCo PushT against pymunk after 1, 5, 10, 25 steps. "
         "envs: steps/s and frames/s against gym-pusht, rollouts against a Python loop. "
         "planners: final cost against evaluations and time, on a bounded linear-quadratic "
-        "problem and on PushT.",
+        "problem and on PushT. "
+        "data: frames/s of collection, training windows/s of the cache against files. "
+        "learning (an hour or more, only by name): what learned models owe to each part.",
     )
     parser.add_argument(
         "tables",
         nargs="*",
         metavar="TABLE",
-        help=f"{', '.join(BENCHMARKS)}; all that can be measured where none is named",
+        help=f"{', '.join(BENCHMARKS)}; all but learning where none is named",
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each speed")
     parser.add_argument("--seeds", type=int, default=10, help="seeds of the search")
     parser.add_argument("--problems", type=int, default=8, help="PushT goals to plan for")
+    parser.add_argument("--trainings", type=int, default=3, help="trainings of each variant")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("outputs/learning"),
+        help="datasets and models of `learning`; what is there is not made again",
+    )
     parser.add_argument("--golden", help="trajectories of the public PushT (.npz)")
     parser.add_argument(
         "--output", type=Path, help="write the tables to this file too: .md (Markdown) or .json"

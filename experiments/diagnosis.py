@@ -133,7 +133,7 @@ def _prediction(key: str, found: Mapping[str, Any], episodes: Sequence[Mapping[s
     else:
         said += f", where they move by {still:.3g}"
     if found["steps"][0] == 0 and found["median"][0] > 0.1 * middle:
-        said += f"; {found['median'][0]:.3g} off already when they are seen"
+        said += f"; {found['median'][0]:.3g} off when they are seen"
     won, lost = _by_success(episodes, lambda each: _error(each, key, place))
     if min(len(won), len(lost)) >= ENOUGH:
         said += f"; in failed episodes {median(lost):.3g}, in the others {median(won):.3g}"

@@ -55,13 +55,18 @@ class Recorder:
 
     @property
     def searched(self) -> Float[Tensor, "batch evaluated horizon action"]:
-        """All candidates, the winner's own rollout at the end left out."""
-        return torch.cat(self.rollouts[:-1], dim=1)
+        """All candidates, the winner's own rollout at the end left out.
+
+        Several searches of a problem are rolled out as many problems side by side.
+        """
+        problems = len(self.rollouts[-1])
+        folded = [each.unflatten(0, (problems, -1)).flatten(1, 2) for each in self.rollouts[:-1]]
+        return torch.cat(folded, dim=1)
 
     @property
     def searched_evaluations(self) -> int:
-        """Evaluations, the winner's own rollout at the end left out."""
-        return self.evaluations - 1
+        """Evaluations of each problem, the winner's own rollout at the end left out."""
+        return self.evaluations // len(self.rollouts[-1]) - 1
 
     def encode(
         self,
@@ -81,9 +86,8 @@ class Recorder:
     ) -> dict[str, Tensor]:
         """Remember the candidates, let a second pass, and spoil what is to be spoilt."""
         self.rollouts.append(actions.detach().clone())
-        self.evaluations += actions.shape[1] * (
-            GRADIENT_EVALUATIONS if actions.requires_grad else 1
-        )
+        price = GRADIENT_EVALUATIONS if actions.requires_grad else 1
+        self.evaluations += actions.shape[0] * actions.shape[1] * price
         if self.clock is not None:
             self.clock.now += 1.0
         predictions = self.model.rollout(state, actions, keys)

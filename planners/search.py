@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Protocol, runtime_checkable
 
@@ -14,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..world_models.base import State, WorldModel
+from ..world_models.base import State, WorldModel, take
 from .base import Clock, Objective, Plan, Search, WarmStart
 from .candidates import Candidates
 from .noise import Streams
@@ -63,7 +61,8 @@ class SearchPlanner(ABC):
     at_once: int | None = None
     """Candidates, over all problems, rolled out together; all where None. Bounds the memory."""
     starts: int = 1
-    """Searches of each problem, the best of which counts, where there is no plan to start from."""
+    """Searches of each problem side by side, the best of which counts, where there is no plan to
+    start from."""
     warm_iterations: int | None = None
     """Most iterations of a search that has a plan to start from; as many as any where None."""
 
@@ -125,55 +124,42 @@ class SearchPlanner(ABC):
         )
         start = Start.of(warm_start, candidates)
         warm = bool(start.valid.all())
-
-        def strategies() -> Iterator[Strategy]:
-            for restart in range(1 if warm else self.starts):
-                yield self.strategy(candidates, start, _streams(seeds, candidates, restart))
-
-        search, last = run(
-            strategies(),
-            candidates,
-            (self.warm_iterations if warm else None) or self.iterations,
-            budget_s=budget_s,
-            clock=clock,
-            began=began,
-        )
-        assert candidates.best_actions is not None and candidates.best_cost is not None
-        return Plan(
-            actions=candidates.best_actions,
-            cost=candidates.best_cost,
-            predictions=candidates.predictions(candidates.best_actions),
-            std=last.std,
-            search=search,
-            alternatives=last.alternatives,
-        )
+        starts = 1 if warm else self.starts
+        searched = candidates
+        if starts > 1:
+            # Several searches of a problem are as many problems, side by side.
+            rows = torch.arange(candidates.batch, device=start.valid.device)
+            rows = rows.repeat_interleave(starts)
+            searched = Candidates(
+                model,
+                objective,
+                take(state, rows),
+                take(goal, rows),
+                horizon=horizon,
+                at_once=self.at_once,
+            )
+            start = start.take(rows)
+        strategy = self.strategy(searched, start, _streams(seeds, candidates, starts))
+        iterations = (self.warm_iterations if warm else None) or self.iterations
+        search = run(strategy, searched, iterations, budget_s=budget_s, clock=clock, began=began)
+        return _best_of(starts, strategy, searched, candidates, search)
 
 
 def run(
-    strategies: Iterator[Strategy],
+    strategy: Strategy,
     candidates: Candidates,
     iterations: int,
     *,
     budget_s: float | None,
     clock: Clock,
     began: float,
-) -> tuple[Search, Strategy]:
-    """Iterate strategies, one after another, within a time budget.
-
-    `began` is the time by `clock` that the budget counts from. Returns the record of the search
-    and the last strategy that was iterated.
-    """
+) -> Search:
+    """Iterate a strategy within a time budget, which counts from the time `began` by `clock`."""
     best_cost: list[Tensor] = []
     evaluations_at: list[int] = []
     times = [clock()]
-    strategy = next(strategies)
-    for iteration in count():
-        if iteration and iteration % iterations == 0:
-            following = next(strategies, None)
-            if following is None:
-                break
-            strategy = following
-        strategy.learn(candidates.clip(strategy.propose(iteration % iterations)))
+    for iteration in range(iterations):
+        strategy.learn(candidates.clip(strategy.propose(iteration)))
         assert candidates.best_cost is not None
         best_cost.append(candidates.best_cost)
         evaluations_at.append(candidates.evaluations)
@@ -183,7 +169,7 @@ def run(
         expected_end = times[-1] + (times[-1] - times[-2])
         if budget_s is not None and expected_end - began > budget_s:
             break
-    search = Search(
+    return Search(
         best_cost=torch.stack(best_cost),
         evaluations=candidates.evaluations,
         non_finite=candidates.non_finite,
@@ -191,10 +177,35 @@ def run(
         evaluations_at=tuple(evaluations_at),
         seconds_at=tuple(now - began for now in times[1:]),
     )
-    return search, strategy
 
 
-def _streams(seeds: Tensor | None, candidates: Candidates, restart: int) -> Streams:
+def _best_of(
+    starts: int, strategy: Strategy, searched: Candidates, candidates: Candidates, search: Search
+) -> Plan:
+    """Return the best plan of each problem, of which `starts` searches stand next to one another."""
+    assert searched.best_actions is not None and searched.best_cost is not None
+    costs = searched.best_cost.unflatten(0, (-1, starts))
+    rows = torch.arange(len(costs), device=costs.device) * starts + costs.argmin(dim=1)
+    actions = searched.best_actions[rows]
+    std, alternatives = strategy.std, strategy.alternatives
+    return Plan(
+        actions=actions,
+        cost=searched.best_cost[rows],
+        predictions=candidates.predictions(actions),
+        std=None if std is None else std[rows],
+        search=replace(
+            search,
+            best_cost=search.best_cost.unflatten(1, (-1, starts)).amin(dim=2),
+            evaluations=search.evaluations * starts,
+            non_finite=search.non_finite.unflatten(0, (-1, starts)).sum(dim=1),
+            evaluations_at=tuple(count * starts for count in search.evaluations_at),
+        ),
+        alternatives=None if alternatives is None else alternatives[rows],
+    )
+
+
+def _streams(seeds: Tensor | None, candidates: Candidates, starts: int) -> Streams:
+    """Return the random streams of the searches, those of a problem next to one another."""
     batch = candidates.batch
     if seeds is None:
         seeds = torch.arange(batch)
@@ -203,5 +214,5 @@ def _streams(seeds: Tensor | None, candidates: Candidates, restart: int) -> Stre
             f"seeds must be int64 of shape ({batch},), one per problem; "
             f"got {seeds.dtype} of shape {tuple(seeds.shape)}."
         )
-    seeds = seeds + STREAMS * restart
-    return Streams(seeds, device=candidates.low.device, dtype=candidates.low.dtype)
+    each = (seeds[:, None] + STREAMS * torch.arange(starts)).flatten()
+    return Streams(each, device=candidates.low.device, dtype=candidates.low.dtype)

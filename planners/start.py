@@ -66,6 +66,11 @@ class Start:
             std = fit_horizon(std.to(centre), horizon)
         return cls(plans=candidates.clip(plans), std=std, valid=valid)
 
+    def take(self, rows: Tensor) -> Start:
+        """Return the given rows."""
+        std = None if self.std is None else self.std[rows]
+        return Start(self.plans[rows], std, self.valid[rows])
+
     @property
     def mean(self) -> Float[Tensor, "batch horizon action"]:
         """The plan to start from."""

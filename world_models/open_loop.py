@@ -116,9 +116,9 @@ def predict(
     whole = flat[:, : flat.shape[1] // chunk * chunk]
     single = dataclasses.replace(windows, actions=torch.unflatten(whole, 1, (-1, chunk)))
     way = model.predict_windows(latent, single, single.actions.shape[1]).mean(0)
-    chosen: Tensor = way[:, [look // chunk - 1 for look in looks]]
-    return chosen
+    return way[:, [look // chunk - 1 for look in looks]]
 
 
 def _distance(points: Tensor, truth: Tensor) -> Float[Tensor, " batch"]:
-    return torch.linalg.vector_norm(points - truth, dim=-1).mean(-1)
+    distances: Tensor = torch.linalg.vector_norm(points - truth, dim=-1)
+    return distances.mean(-1)

@@ -107,7 +107,7 @@ ERRORS: dict[str, Any] = {
     [
         ({}, "10 steps ahead: 6 off (median; 90th percentile infinity), where they move by 20."),
         ({"static": [0.0, 1.0, 2.0, 3.0]}, "no better than if nothing moved (2)."),
-        ({"median": [3.0, 4.0, 6.0, 7.0]}, "where they move by 20; 3 off already when they are"),
+        ({"median": [3.0, 4.0, 6.0, 7.0]}, "where they move by 20; 3 off when they are seen"),
         ({"median": [0.0, 0.01, 0.01, 0.0]}, "Predicted points, 10 steps ahead: exact."),
         ({"median": [0.0, 5.0, None, None]}, "Predicted points, 10 steps ahead: not finite."),
     ],

@@ -11,6 +11,7 @@ from dexworld.planners import CEM
 from dexworld.planners.base import Plan, Planner, WarmStart
 from dexworld.planners.conformance import PlannerConformance, active_problem
 from dexworld.planners.linear_quadratic import LinearQuadraticProblem, bounded_problem
+from dexworld.planners.recorder import Recorder
 from dexworld.planners.search import STREAMS
 
 
@@ -50,9 +51,25 @@ def test_a_warm_search_starts_once_and_may_be_shorter(problem) -> None:
     given = problem.model, problem.objective, problem.state, problem.goal
     cold = planner.plan(*given)
     warm = planner.plan(*given, warm_start=WarmStart(cold.actions[:, None]))
-    assert len(cold.search.best_cost) == 18 and len(warm.search.best_cost) == 2
+    assert len(cold.search.best_cost) == 6 and len(warm.search.best_cost) == 2
     assert warm.search.evaluations < cold.search.evaluations / 6
     assert (warm.cost <= cold.cost + 1e-6).all()
+
+
+def test_a_warm_search_may_start_with_a_spread_of_its_own(problem) -> None:
+    given = problem.model, problem.objective, problem.state, problem.goal
+    settings = {"horizon": 5, "samples": 30, "iterations": 1, "elites": 6}
+    cold = CEM(**settings).plan(*given)
+    start = WarmStart(cold.actions[:, None])
+
+    def spread(**more: float) -> torch.Tensor:
+        recorder = Recorder(problem.model)
+        CEM(**settings, **more).plan(recorder, *given[1:], warm_start=start)
+        return (recorder.searched - cold.actions[:, None]).std()
+
+    assert spread(warm_std=0.1) < 0.3 * spread()
+    unchanged = CEM(**settings, warm_std=0.1).plan(*given)
+    torch.testing.assert_close(unchanged.cost, cold.cost, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("settings", [{"starts": 0}, {"warm_iterations": 0}])

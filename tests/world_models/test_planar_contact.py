@@ -1,0 +1,195 @@
+"""Planar pushing: frames of rigid bodies, and the symmetries of the predictor."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from dexworld.world_models.planar_contact import (
+    PlanarContactPredictor,
+    fit_frame,
+    turn,
+    turn_back,
+)
+from dexworld.world_models.points import PointLayout, PointSet
+from dexworld.world_models.predictors import PredictorConfig
+
+LAYOUT = PointLayout((PointSet("pusher", 1, "proprio"), PointSet("body", 4, "keypoints")))
+BODY = torch.tensor([[-0.2, -0.1], [0.2, -0.1], [0.0, 0.05], [0.0, 0.15]], dtype=torch.float64)
+HISTORY, CHUNK = 3, 2
+
+
+def direction_of(angle: float) -> Tensor:
+    return torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
+
+
+angles, places = st.floats(-3.1, 3.1), st.floats(-1.0, 1.0)
+
+
+@given(angles, places, places)
+def test_the_frame_of_a_rigid_body_is_found_exactly(angle: float, x: float, y: float) -> None:
+    origin, direction = torch.tensor([x, y], dtype=torch.float64), direction_of(angle)
+    template = BODY - BODY.mean(0)
+    points = origin + turn(template, direction.expand(4, 2))
+    found_origin, found_direction = fit_frame(points, template)
+    torch.testing.assert_close(found_origin, origin)
+    torch.testing.assert_close(found_direction, direction)
+
+
+def test_the_frame_of_other_points_is_the_nearest() -> None:
+    template = BODY - BODY.mean(0)
+    points = BODY + 0.05 * torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    origin, direction = fit_frame(points, template)
+
+    def distance(origin: Tensor, angle: float) -> float:
+        turned = turn(template, direction_of(angle).expand(4, 2))
+        return float((points - origin - turned).square().sum())
+
+    angle = math.atan2(float(direction[1]), float(direction[0]))
+    best = distance(origin, angle)
+    for step in (0.01, -0.01, 1.0, 2.0, 3.0):
+        assert distance(origin, angle + step) > best
+    for shift in ([0.01, 0.0], [0.0, -0.01]):
+        assert distance(origin + torch.tensor(shift, dtype=torch.float64), angle) > best
+
+
+@given(angles, places, places)
+def test_turning_back_undoes_turning(angle: float, x: float, y: float) -> None:
+    vector, direction = torch.tensor([x, y], dtype=torch.float64), direction_of(angle)
+    turned = turn(vector, direction)
+    expected = [
+        x * math.cos(angle) - y * math.sin(angle),
+        x * math.sin(angle) + y * math.cos(angle),
+    ]
+    torch.testing.assert_close(turned, torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(turn_back(turned, direction), vector)
+
+
+def predictor(features: int = 0, randomise: bool = True) -> PlanarContactPredictor:
+    torch.manual_seed(0)
+    config = PredictorConfig("planar_contact", width=12, depth=1, history=HISTORY, octaves=3)
+    made = PlanarContactPredictor(config, LAYOUT, 10 + features, 2, CHUNK).double()
+    made.fit(torch.cat([torch.zeros(1, 2, dtype=torch.float64), BODY]))
+    if randomise:
+        for weights in made.parameters():
+            nn.init.normal_(weights, std=0.2)
+    return made
+
+
+def scene(rows: int = 5, features: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Return latents `[R, 1, D]` of a body somewhere, past and next actions."""
+    generator = torch.Generator().manual_seed(1)
+    turned = [
+        turn(BODY - BODY.mean(0), direction_of(angle).expand(4, 2))
+        for angle in (2 * math.pi * torch.rand(rows, generator=generator)).tolist()
+    ]
+    centre = 0.6 * torch.rand(rows, 1, 2, generator=generator, dtype=torch.float64) - 0.3
+    pusher = torch.rand(rows, 1, 2, generator=generator, dtype=torch.float64) - 0.5
+    points = torch.cat([pusher, centre + torch.stack(turned)], dim=1)
+    others = torch.randn(rows, features, generator=generator, dtype=torch.float64)
+    latents = torch.cat([points.flatten(1), others], dim=1)
+    actions = torch.rand(rows, HISTORY + CHUNK, 2, generator=generator, dtype=torch.float64) - 0.5
+    return latents[:, None], actions[:, :HISTORY], actions[:, HISTORY:]
+
+
+def points_of(latents: Tensor) -> Tensor:
+    return latents[..., :10].unflatten(-1, (5, 2))
+
+
+def test_the_shape_of_the_body_is_measured_in_its_own_frame() -> None:
+    made = predictor()
+    template = BODY - BODY.mean(0)
+    torch.testing.assert_close(made.template, template)  # the first two are along x already
+    for angle in (0.7, -2.0):
+        moved = torch.tensor([3.0, 1.0]) + turn(BODY, direction_of(angle).expand(4, 2))
+        made.fit(torch.cat([torch.ones(1, 2, dtype=torch.float64), moved]))
+        torch.testing.assert_close(made.template, template)
+
+
+def test_the_predicted_body_is_rigid() -> None:
+    latents, past, actions = scene(features=2)
+    later = points_of(predictor(2)(latents, past, actions))[:, 1:]
+    before = points_of(latents[:, 0])[:, 1:]
+    assert (later - before).abs().max() > 0.01
+    torch.testing.assert_close(torch.cdist(later, later), torch.cdist(before, before))
+    area = torch.linalg.det(later[:, [1, 3]] - later[:, [0]])  # not mirrored either
+    torch.testing.assert_close(area, torch.linalg.det(before[:, [1, 3]] - before[:, [0]]))
+
+
+def test_a_body_that_is_not_rigid_is_made_so() -> None:
+    latents, past, actions = scene()
+    bent = latents + 0.02 * torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    later = points_of(predictor()(bent, past, actions))[:, 1:]
+    expected = torch.cdist(BODY, BODY).expand(len(later), 4, 4)
+    torch.testing.assert_close(torch.cdist(later, later), expected)
+
+
+def test_the_pusher_obeys_linearly_whatever_the_body_does() -> None:
+    made = predictor()
+    latents, past, actions = scene()
+    pusher = points_of(latents[:, 0])[:, :1]
+    weights = made.response[-1]  # (H + k,): of all commands on the end of the chunk
+    commands = torch.cat([past, actions], dim=1)
+    expected = pusher[:, 0] + torch.einsum("j,rjc->rc", weights, commands - pusher)
+    torch.testing.assert_close(points_of(made(latents, past, actions))[:, 0], expected)
+    elsewhere = latents.clone()
+    elsewhere[..., 2:] += 0.3
+    moved = made(elsewhere, past, actions)
+    torch.testing.assert_close(points_of(moved)[:, 0], expected)
+
+
+def test_before_training_the_pusher_goes_half_the_way_and_the_body_stays() -> None:
+    made = predictor(features=1, randomise=False)
+    latents, past, actions = scene(features=1)
+    held = actions[:, :1].expand(-1, CHUNK, 2)
+    later = made(latents, past, held)
+    pusher = points_of(latents[:, 0])[:, 0]
+    torch.testing.assert_close(points_of(later)[:, 0], pusher + 0.5 * (held[:, 0] - pusher))
+    torch.testing.assert_close(later[:, 2:], latents[:, 0, 2:])
+
+
+def blind(made: PlanarContactPredictor) -> PlanarContactPredictor:
+    """Let the predictor see nothing of where in the world things are."""
+    coordinates = 2 * (CHUNK + 1)
+    first = coordinates + made.path.size(coordinates)
+    last = first + made.world.size(2 * made.body) + 6
+    with torch.no_grad():
+        made.network.enter.weight[:, first:last] = 0.0
+        made.network.skip.weight[:, first:last] = 0.0
+    return made
+
+
+@pytest.mark.parametrize(
+    ("angle", "shift"), [(0.0, [0.2, -0.1]), (1.3, [0.0, 0.0]), (-2.5, [1, 2])]
+)
+def test_it_knows_no_place_and_no_direction_but_by_the_world_features(
+    angle: float, shift: list[float]
+) -> None:
+    latents, past, actions = scene(features=2)
+
+    def moved(points: Tensor) -> Tensor:
+        direction = direction_of(angle).expand(points.shape)
+        return turn(points, direction) + torch.tensor(shift, dtype=torch.float64)
+
+    seen = torch.cat([moved(points_of(latents)).flatten(2), latents[..., 10:]], dim=2)
+    made = blind(predictor(2))
+    later, of_moved = made(latents, past, actions), made(seen, moved(past), moved(actions))
+    torch.testing.assert_close(points_of(of_moved), moved(points_of(later)))
+    torch.testing.assert_close(of_moved[:, 10:], later[:, 10:])
+    sighted = predictor(2)
+    of_moved = sighted(seen, moved(past), moved(actions))
+    later = sighted(latents, past, actions)
+    assert not torch.allclose(points_of(of_moved), moved(points_of(later)))
+
+
+def test_other_layouts_are_refused() -> None:
+    config = PredictorConfig("planar_contact")
+    pusher, body = LAYOUT.sets
+    for sets, action in (((pusher,), 2), ((body, pusher), 2), ((pusher, body), 3), ((), 2)):
+        with pytest.raises(ValueError, match="one pusher point and one body of two points or more"):
+            PlanarContactPredictor(config, PointLayout(sets), 10, action, 1)
