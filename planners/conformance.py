@@ -158,7 +158,7 @@ class PlannerConformance:
         mixed, recorder = self.search(warm_start=WarmStart(actions=plans, valid=valid))
         for row in (0, 2):
             assert_equal(mixed.actions[row], cold.actions[row])
-        assert (recorder.rollouts[0][1] == 0.25).all(dim=2).all(dim=1).any()
+        assert (recorder.searched[1] == 0.25).all(dim=2).all(dim=1).any()
 
     def test_a_warm_start_lowers_the_cost(self) -> None:
         """After one executed decision, what is left of the plan beats starting afresh."""

@@ -91,6 +91,7 @@ class PlanarContactPredictor(nn.Module):
         inputs = coordinates + self.path.size(coordinates) + self.world.size(corners) + 6 + features
         self.network = ResidualMLP(inputs, 3 + features, config.width, config.depth, scale=0.1)
         nn.init.zeros_(self.network.skip.weight)
+        nn.init.zeros_(self.network.skip.bias)
         self.register_buffer("template", torch.zeros(self.body, 2))
 
     def fit(self, points: Float[Tensor, "points 2"]) -> None:

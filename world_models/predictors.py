@@ -54,6 +54,7 @@ class ResidualPredictor(nn.Module):
         inputs = latent + (config.history + chunk) * action
         self.network = ResidualMLP(inputs, latent, config.width, config.depth)
         nn.init.zeros_(self.network.skip.weight)
+        nn.init.zeros_(self.network.skip.bias)
 
     def forward(
         self,
