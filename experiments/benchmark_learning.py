@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,9 +24,17 @@ from dexworld.experiments.config import register_schemas as register_plan
 from dexworld.experiments.plan import evaluate
 from dexworld.experiments.statistics import wilson_interval
 from dexworld.experiments.train import train
+from dexworld.experiments.training import column
 from dexworld.experiments.training import register_schemas as register_train
+from dexworld.world_models.data.cache import Cache
+from dexworld.world_models.data.windows import ACTION, WindowSampler, WindowSettings
+from dexworld.world_models.latent import LatentWorldModel
+from dexworld.world_models.open_loop import STEPS, open_loop_errors
 
 EPISODES = 50
+WINDOWS = 512
+VALIDATION = "validation"
+"""Self-play of another seed, on which the errors of all variants are measured."""
 COLLECTED = ["episodes=1500", "steps=60", "existing=append"]
 PLANNED = [
     "experiment=push_t_goal_state",
@@ -42,14 +50,10 @@ PLANNED = [
     "planner.warm_iterations=4",
     "planner.elites=8",
 ]
-BY_LATENT = [
-    "objective.keypoints=null",
-    "objective.agent=null",
-    "objective.latent={key: latent, weight: 1.0, terminal: 1.0, running: 0.3}",
-]
+BY_LATENT = ["objective=latent"]
 CONTACT = ["recipe=push_t_ablation"]
 FREE = ["recipe=push_t_ablation_free"]
-OFF = [*FREE, "model.loss.consistency=0.0"]
+OFF = [*FREE, "++model.loss.consistency=0.0"]
 
 
 @dataclass(frozen=True)
@@ -118,9 +122,9 @@ def learning_tables(folder: Path, seeds: int, console: Console) -> Tables:
 
 def _row(folder: Path, variant: Variant, seeds: int, console: Console) -> Row:
     runs = [_run(folder, variant, seed, console) for seed in range(seeds)]
-    errors = [trained["errors"] for trained, _ in runs]
-    rates = [planned["success_rate"] for _, planned in runs]
-    trials = sum(planned["episodes"] for _, planned in runs)
+    errors = [errors for _, errors, _ in runs]
+    rates = [planned["success_rate"] for *_, planned in runs]
+    trials = sum(planned["episodes"] for *_, planned in runs)
     low, high = wilson_interval(round(sum(rates) * EPISODES), trials)
     return {
         "variant": variant.name,
@@ -132,7 +136,7 @@ def _row(folder: Path, variant: Variant, seeds: int, console: Console) -> Row:
         "shuffled_ratio_10": _over(errors, "shuffled_10"),
         "success": f"{fmean(rates):.0%} [{low:.0%}, {high:.0%}]",
         "by_seed": ", ".join(f"{rate:.0%}" for rate in rates),
-        "training_minutes": fmean(trained["seconds"] for trained, _ in runs) / 60.0,
+        "training_minutes": fmean(trained["seconds"] for trained, *_ in runs) / 60.0,
     }
 
 
@@ -146,8 +150,8 @@ def _over(errors: Sequence[Mapping[str, float]], name: str) -> str:
 
 def _run(
     folder: Path, variant: Variant, seed: int, console: Console
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the metrics of a training and of the planning in it."""
+) -> tuple[dict[str, Any], dict[str, float], dict[str, Any]]:
+    """Return the metrics of a training, its errors on the common windows, and the planning in it."""
     data = _dataset(folder, variant.data, console)
     place = folder / _slug([*variant.recipe, variant.data]) / f"seed_{seed}"
     planning = place / _slug(["plan", *variant.planned])
@@ -168,6 +172,10 @@ def _run(
             console,
         ),
     )
+    errors = _once(
+        place / "errors.json",
+        lambda: _errors(place / "model" / "model", _dataset(folder, VALIDATION, console)),
+    )
     planned = _once(
         planning / "metrics.json",
         lambda: evaluate(
@@ -184,13 +192,26 @@ def _run(
             console,
         ),
     )
-    return trained, planned
+    return trained, errors, planned
+
+
+def _errors(model: Path, dataset: Path) -> dict[str, float]:
+    """Return the open-loop errors of a model on windows that no variant was trained on."""
+    learned = LatentWorldModel.from_pretrained(model)
+    keys = ["proprio", "keypoints"]
+    cache = Cache.open(dataset, [*map(column, keys), ACTION])
+    settings = WindowSettings(max(STEPS) + 1, (1, 1), 1, learned.config.predictor.history)
+    windows = WindowSampler(cache, settings, batch_size=WINDOWS, seed=0).batch(0)
+    frames = {key: windows.frames[column(key)] for key in keys}
+    return open_loop_errors(learned, replace(windows, frames=frames))
 
 
 def _dataset(folder: Path, name: str, console: Console) -> Path:
     """Collect a dataset, unless it is there, and return its folder."""
     path = folder / "data" / name
     settings = [f"collector={name}", *COLLECTED, f"output={path}"]
+    if name == VALIDATION:
+        settings = ["collector=self_play", *COLLECTED, "episodes=200", "seed=1", f"output={path}"]
     if name == "disagreement":
         ensemble = folder / "ensemble"
         _once(
@@ -200,7 +221,7 @@ def _dataset(folder: Path, name: str, console: Console) -> Path:
                     "train",
                     [
                         *CONTACT,
-                        "model.predictor.members=3",
+                        "++model.predictor.members=3",
                         f"output={ensemble}",
                         f"data.path={_dataset(folder, 'random', console)}",
                     ],

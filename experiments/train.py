@@ -31,6 +31,8 @@ from dexworld.experiments.inverse_training import make_inverse
 from dexworld.experiments.prediction_strips import prediction_strip
 from dexworld.experiments.progress import console_of_errors
 from dexworld.experiments.training import (
+    INVERSE,
+    WORLD_MODEL,
     DataConfig,
     TrainConfig,
     TrainingData,
@@ -50,10 +52,10 @@ from dexworld.world_models.training_step import StepReport
 
 CONFIG = "config.yaml"
 KINDS: dict[str, Callable[..., tuple[Any, TrainingData]]] = {
-    "world_model": make_world_model,
-    "inverse": make_inverse,
+    WORLD_MODEL: make_world_model,
+    INVERSE: make_inverse,
 }
-"""What can be trained, and what makes it and its data."""
+"""What makes what is trained, and its data."""
 
 
 def train(config: TrainConfig, command: str, console: Console | None = None) -> dict[str, Any]:

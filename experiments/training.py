@@ -36,6 +36,8 @@ from dexworld.world_models.open_loop import STEPS, open_loop_errors
 from dexworld.world_models.training_settings import TrainingSettings
 
 VALIDATION_WINDOWS = 256
+WORLD_MODEL, INVERSE = "world_model", "inverse"
+"""What can be trained."""
 MEASURED_EPISODES = 256
 """Of which mean and deviation of observed numbers are taken."""
 ENCODED_AT_ONCE = 256
@@ -69,7 +71,7 @@ class DataConfig:
 class TrainConfig:
     """Everything that `dexworld-train` reads."""
 
-    kind: str = "world_model"
+    kind: str = WORLD_MODEL
     """What is trained: a world_model, or an inverse model on the latents of one."""
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = field(default_factory=dict)
@@ -149,8 +151,6 @@ def make_model(config: TrainConfig, dataset: Dataset) -> LatentWorldModel:
         raise ValueError("freeze_encoder=true needs the model whose encoder is kept: initial=...")
     if config.freeze_encoder:
         model.encoder.requires_grad_(False)
-        if model.decoder is not None:
-            model.decoder.requires_grad_(False)
     return model
 
 
@@ -281,7 +281,9 @@ def make_data(
     data, chunk, past = config.data, model.config.chunk, model.config.predictor.history
     if len(data.gaps) != 2:
         raise ValueError(f"data.gaps={list(data.gaps)}: give fewest and most, two numbers.")
-    settings = WindowSettings(data.frames, (data.gaps[0], data.gaps[1]), chunk, past)
+    # An inverse model says single actions, whatever the model whose latents it reads predicts.
+    multiple = 1 if config.kind == INVERSE else chunk
+    settings = WindowSettings(data.frames, (data.gaps[0], data.gaps[1]), multiple, past)
     train, validate = chosen_episodes(config, dataset)
     labels = [each.label for each in model.config.points.sets]
     pictures = [PIXELS] if model.decoder is not None else []
@@ -291,7 +293,8 @@ def make_data(
     transforms: dict[str, Transform] = {}
     if config.freeze_encoder:
         transforms[LATENT] = frozen_encoder(model, data.observes)
-        keys = [key for key in keys if not dataset.features[column(key)].pictures]
+        if model.decoder is None:
+            keys = [key for key in keys if not dataset.features[column(key)].pictures]
     cache = Cache.open(
         dataset,
         [*map(column, keys), ACTION],

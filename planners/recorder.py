@@ -60,7 +60,7 @@ class Recorder:
         Several searches of a problem are rolled out as many problems side by side.
         """
         problems = len(self.rollouts[-1])
-        folded = [each.unflatten(0, (problems, -1)).flatten(1, 2) for each in self.rollouts[:-1]]
+        folded = [each.reshape(problems, -1, *each.shape[2:]) for each in self.rollouts[:-1]]
         return torch.cat(folded, dim=1)
 
     @property

@@ -184,7 +184,7 @@ def _best_of(
 ) -> Plan:
     """Return the best plan of each problem, of which `starts` searches stand next to one another."""
     assert searched.best_actions is not None and searched.best_cost is not None
-    costs = searched.best_cost.unflatten(0, (-1, starts))
+    costs = searched.best_cost.view(-1, starts)
     rows = torch.arange(len(costs), device=costs.device) * starts + costs.argmin(dim=1)
     actions = searched.best_actions[rows]
     std, alternatives = strategy.std, strategy.alternatives
@@ -195,9 +195,9 @@ def _best_of(
         std=None if std is None else std[rows],
         search=replace(
             search,
-            best_cost=search.best_cost.unflatten(1, (-1, starts)).amin(dim=2),
+            best_cost=search.best_cost.view(len(search.best_cost), -1, starts).amin(dim=2),
             evaluations=search.evaluations * starts,
-            non_finite=search.non_finite.unflatten(0, (-1, starts)).sum(dim=1),
+            non_finite=search.non_finite.view(-1, starts).sum(dim=1),
             evaluations_at=tuple(count * starts for count in search.evaluations_at),
         ),
         alternatives=None if alternatives is None else alternatives[rows],

@@ -116,10 +116,10 @@ def test_half_precision_goes_no_further_than_the_network(kind: str) -> None:
         assert encoder(seen).dtype == torch.float32
 
 
-@pytest.mark.parametrize("kind", ["convolutional", "patches"])
-def test_it_learns_where_a_dot_is(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "steps"), [("convolutional", 40), ("patches", 90)])
+def test_it_learns_where_a_dot_is(kind: str, steps: int) -> None:
     encoder = of_frames(kind, points=1, features=0)
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=2e-2)
     generator = torch.Generator().manual_seed(0)
 
     def error(rows: int) -> Tensor:
@@ -130,9 +130,9 @@ def test_it_learns_where_a_dot_is(kind: str) -> None:
         truth = (place + 1.0) / 8.0 - 1.0  # the middle of four pixels, x before y
         return (encoder({"pixels": seen}) - truth).abs().mean()
 
-    for _ in range(150):
+    for _ in range(steps):
         optimizer.zero_grad()
-        error(32).backward()
+        error(16).backward()
         optimizer.step()
     with torch.no_grad():
         assert error(100).item() < 0.1  # doing nothing is wrong by 0.4

@@ -189,28 +189,27 @@ def test_of_one_way_the_loss_is_the_error() -> None:
     torch.testing.assert_close(model.training_loss(given, 0.0)[0], expected)
 
 
-@pytest.mark.parametrize("modes", [1, 4])
-def test_several_ways_are_told_apart(modes: int) -> None:
-    model = inverse(pushing(), modes=modes, chunk=2)
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+def test_several_ways_are_told_apart() -> None:
+    # Half of the data goes left and half goes right, and nothing goes between.
+    aside = torch.where(torch.arange(64) % 2 == 0, 0.3, -0.3)[:, None, None, None]
     given = windows(2, 2)
-    side = torch.where(torch.arange(64) % 2 == 0, 0.3, -0.3)[:, None, None, None]
     given = dataclasses.replace(
         given,
         frames={LATENT: given.frames[LATENT][:1].expand(64, -1, -1)},
-        actions=(side + torch.zeros(64, 1, 2, 2)),
+        actions=aside.expand(-1, 1, 2, 2),
     )
-    for _ in range(150):
-        optimizer.zero_grad()
-        model.training_loss(given, 0.0)[0].backward()
-        optimizer.step()
-    readings = given.frames[LATENT][:1]
+    readings, losses = given.frames[LATENT][:1], []
+    for modes in (1, 4):
+        model = inverse(pushing(), modes=modes, chunk=2)
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        for _ in range(100):
+            optimizer.zero_grad()
+            model.training_loss(given, 0.0)[0].backward()
+            optimizer.step()
+        losses.append(float(model.training_loss(given, 0.0)[0].detach()))
+    assert losses[0] > 0.25 and losses[1] < 0.05
     told = model.act(readings[:, 0], readings[:, 1], torch.tensor([2]), model.past(given)[:1])
-    # Half of the data goes left and half goes right: one way ends up anywhere between.
-    error = (told.abs() - 0.3).abs().max()
-    assert error < 0.05 if modes == 4 else model.training_loss(given, 0.0)[0] > 0.2
-    if modes == 4:
-        assert model.training_loss(given, 0.0)[0] < 0.05
+    assert (told.abs() - 0.3).abs().max() < 0.05
 
 
 def test_actions_after_the_goal_teach_nothing() -> None:
