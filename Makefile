@@ -27,7 +27,8 @@ help: ## list the targets
 
 setup: $(INSTALLED) ## install everything that tests and demo need into .venv
 
-demo: setup ## plan in PushT for less than a minute and write a report
+demo: setup ## plan in PushT, in the simulator and in a learned model, and write two reports
+	$(BIN)/dexworld-plan experiment=demo_simulator $(ARGS)
 	$(BIN)/dexworld-plan experiment=demo $(ARGS)
 
 test: setup ## all tests, and how much of the library they run

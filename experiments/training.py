@@ -285,16 +285,14 @@ def make_data(
     multiple = 1 if config.kind == INVERSE else chunk
     settings = WindowSettings(data.frames, (data.gaps[0], data.gaps[1]), multiple, past)
     train, validate = chosen_episodes(config, dataset)
-    labels = [each.label for each in model.config.points.sets]
-    pictures = [PIXELS] if model.decoder is not None else []
-    # What teaches is there, see make_model; who reads the latents of a model can do without.
-    taught = [key for key in [*labels, *pictures] if column(key) in dataset.features]
-    keys = list(dict.fromkeys([*data.observes, *taught]))
+    keys = [] if config.freeze_encoder else list(data.observes)
+    if config.kind == WORLD_MODEL:  # an inverse model learns from latents alone
+        keys += [each.label for each in model.config.points.sets]
+        keys += [PIXELS] if model.decoder is not None else []
+    keys = list(dict.fromkeys(keys))
     transforms: dict[str, Transform] = {}
     if config.freeze_encoder:
         transforms[LATENT] = frozen_encoder(model, data.observes)
-        if model.decoder is None:
-            keys = [key for key in keys if not dataset.features[column(key)].pictures]
     cache = Cache.open(
         dataset,
         [*map(column, keys), ACTION],

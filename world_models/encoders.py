@@ -124,9 +124,9 @@ class ConvolutionalEncoder(nn.Module):
         super().__init__()
         self.key = _only_image(shapes)
         width, self.points = config.width, points
-        if min(shapes[self.key][:2]) < 16 or width < 2:
+        if min(shapes[self.key][:2]) < 32 or width < 2:
             raise ValueError(
-                f"the convolutional encoder takes frames of 16 x 16 pixels or more, and at least 2 "
+                f"the convolutional encoder takes frames of 32 x 32 pixels or more, and at least 2 "
                 f"channels; it is given {shapes[self.key]} and EncoderConfig(width={width})."
             )
         self.stem = nn.Sequential(

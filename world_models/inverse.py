@@ -54,24 +54,17 @@ class InverseConfig:
     """Width of the hidden layers."""
     depth: int = 3
     """Residual blocks."""
-    modes: int = 8
-    """Different ways to the goal that are told apart; 1 is plain regression, their average."""
     beta: float = 0.01
     """Error of an action below which the loss is quadratic [action units]."""
-    spread: float = 0.02
-    """Error of the actions of one way, where there are several [action units]."""
 
     def __post_init__(self) -> None:
-        for name in ("history", "chunk", "longest", "width", "depth", "modes"):
+        for name in ("history", "chunk", "longest", "width", "depth"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"InverseConfig({name}) must be at least 1, got {getattr(self, name)}."
                 )
-        for name in ("beta", "spread"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"InverseConfig({name}) must be positive, got {getattr(self, name)}."
-                )
+        if not self.beta > 0:
+            raise ValueError(f"InverseConfig(beta) must be positive, got {self.beta}.")
 
     @property
     def reading_size(self) -> int:
@@ -119,7 +112,7 @@ class InverseModel(Pretrained, nn.Module):
     """Regresses the actions that led from one latent to another, so many steps later.
 
     `a_1 .. a_k = hold(z) + f(z, z_goal, steps, past actions)`: a residual perceptron on readings of
-    frozen latents, which tells several ways to a goal apart instead of going between them. It is taught by hindsight: whatever came of the actions of a dataset was their
+    frozen latents. It is taught by hindsight: whatever came of the actions of a dataset was their
     goal. Of a pusher and a body, both readings are seen from the body as it is now, and so are the
     actions: what works somewhere works everywhere, but for the walls.
 
@@ -147,7 +140,7 @@ class InverseModel(Pretrained, nn.Module):
             torch.ones(1, dtype=torch.int64),
             torch.zeros(1, config.history, self.action_size),
         )[0]
-        outputs = config.modes * (config.chunk * self.action_size + 1)
+        outputs = config.chunk * self.action_size
         self.network = ResidualMLP(shown.shape[1], outputs, config.width, config.depth)
 
     def fit(self, model: LatentWorldModel) -> None:
@@ -171,10 +164,8 @@ class InverseModel(Pretrained, nn.Module):
         goal: Float[Tensor, "rows reading"],
         steps: Int[Tensor, " rows"],
         past: Float[Tensor, "rows history action"],
-    ) -> tuple[Float[Tensor, "rows modes chunk action"], Float[Tensor, "rows modes"]]:
-        """Return the next actions of each way to the goal, and the ways' log probabilities.
-
-        Actions may lie outside the bounds.
+    ) -> Float[Tensor, "rows chunk action"]:
+        """Return the next actions, which may lie outside the bounds.
 
         Args:
             reading: where things are.
@@ -182,14 +173,11 @@ class InverseModel(Pretrained, nn.Module):
             steps: how many steps later; actions beyond them have no meaning.
             past: environment actions before, newest last.
         """
-        config = self.config
         inputs, direction = self._inputs(reading, goal, steps, past)
-        outputs = self.network(inputs).float()
-        change = outputs[:, config.modes :].unflatten(1, (config.modes, config.chunk, -1))
+        change = torch.unflatten(self.network(inputs).float(), 1, (self.config.chunk, -1))
         if direction is not None:
-            change = turn(change, direction[:, None, None])
-        actions = self.hold_action(reading)[:, None, None] + change
-        return actions, outputs[:, : config.modes].log_softmax(1)
+            change = turn(change, direction[:, None])
+        return self.hold_action(reading)[:, None] + change
 
     def act(
         self,
@@ -198,14 +186,10 @@ class InverseModel(Pretrained, nn.Module):
         steps: Int[Tensor, " rows"],
         past: Float[Tensor, "rows history action"],
     ) -> Float[Tensor, "rows chunk action"]:
-        """Return the next actions of the likeliest way, inside the bounds.
-
-        Steps beyond the longest are not counted.
-        """
+        """Return the next actions, inside the bounds; steps beyond the longest are not counted."""
         with torch.no_grad():
-            ways, likely = self(reading, goal, steps.clamp(1, self.config.longest), past)
-            chosen = ways[torch.arange(len(ways), device=ways.device), likely.argmax(1)]
-            return torch.clamp(chosen, self.low, self.high)
+            actions: Tensor = self(reading, goal, steps.clamp(1, self.config.longest), past)
+            return torch.clamp(actions, self.low, self.high)
 
     def _points(self, reading: Tensor) -> Float[Tensor, "rows points 2"]:
         return torch.unflatten(reading[:, : 2 * self.config.points.count], 1, (-1, 2))
@@ -242,28 +226,18 @@ class InverseModel(Pretrained, nn.Module):
     def training_loss(
         self, windows: Windows, progress: float
     ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """Return the error of actions: every row's goal is a random later frame.
-
-        With smooth L1 errors `e_m` of the ways `m`, summed over the actions, and their
-        probabilities `w_m`, the loss is `-spread log sum_m w_m exp(-e_m / spread)` for each number
-        of an action: of one way, the error itself.
-        """
-        config, readings = self.config, windows.frames[LATENT]
+        """Return the smooth L1 error of actions: every row's goal is a random later frame."""
+        readings = windows.frames[LATENT]
         rows = torch.arange(len(readings), device=readings.device)
         frame = torch.randint(1, readings.shape[1], (len(rows),), device=readings.device)
         steps = frame * windows.actions.shape[2]
-        taken = windows.actions.flatten(1, 2)[:, None, : config.chunk]
-        ways, likely = self(readings[:, 0], readings[rows, frame], steps, self.past(windows))
-        errors = functional.smooth_l1_loss(
-            ways[:, :, : taken.shape[2]],
-            taken.expand(-1, config.modes, -1, -1),
-            beta=config.beta,
-            reduction="none",
-        ).sum(3)
-        before = torch.arange(taken.shape[2], device=rows.device) < steps[:, None]
-        errors = (errors * before[:, None]).sum(2)
-        loss = -config.spread * torch.logsumexp(likely - errors / config.spread, dim=1).sum()
-        loss = loss / (before.sum() * self.action_size)
+        taken = windows.actions.flatten(1, 2)[:, : self.config.chunk]
+        told = self(readings[:, 0], readings[rows, frame], steps, self.past(windows))
+        error = functional.smooth_l1_loss(
+            told[:, : taken.shape[1]], taken, beta=self.config.beta, reduction="none"
+        ).mean(2)
+        before = torch.arange(taken.shape[1], device=rows.device) < steps[:, None]
+        loss = (error * before).sum() / before.sum()
         return loss, {"actions": loss}
 
     def past(self, windows: Windows) -> Float[Tensor, "batch history action"]:

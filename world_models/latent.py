@@ -217,8 +217,11 @@ class LatentWorldModel(Pretrained, nn.Module):
 
     def _chunks(self, actions: Tensor, state: State) -> Tensor:
         """Return the model's actions `[R, T, A]` as environment actions `[R, T, chunk, A]`."""
-        # In the type of the latents, on their device.
-        return torch.unflatten(actions.to(state[LATENTS]), 2, (self.config.chunk, -1))
+        actions = actions.to(state[LATENTS])  # in their type, on their device
+        # One number that is not finite spoils all, whichever of them a predictor looks at.
+        broken = ~actions.isfinite().all(dim=2, keepdim=True)
+        chunks = actions.masked_fill(broken, torch.nan)
+        return torch.unflatten(chunks, 2, (self.config.chunk, -1))
 
     def _memories(self, state: State) -> list[Memory]:
         shape = (len(self.predictors), self._each[0].remembers, self.config.latent_size)

@@ -50,9 +50,7 @@ class Spy(InverseModel):
 
 def inverse(model: LatentWorldModel, **changes: object) -> Spy:
     torch.manual_seed(1)
-    given = to_json(
-        InverseConfig("", PointLayout(), 0, (), (), width=32, depth=1, chunk=4, modes=2)
-    )
+    given = to_json(InverseConfig("", PointLayout(), 0, (), (), width=32, depth=1, chunk=4))
     made = Spy(from_json(InverseConfig, given | of_world_model(model) | changes))
     torch.nn.init.normal_(made.network.leave.weight, std=0.3)
     made.asked = []

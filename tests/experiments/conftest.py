@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
@@ -20,6 +21,7 @@ from dexworld.experiments.config import (
     schema,
 )
 from dexworld.planners import CEM, KeypointDistance
+from dexworld.world_models.data.lerobot import DatasetWriter, Feature
 from dexworld.world_models.decoder import DecoderConfig
 from dexworld.world_models.encoders import EncoderConfig
 from dexworld.world_models.latent import LatentConfig, LatentWorldModel
@@ -122,3 +124,53 @@ def untrained(tmp_path: Path) -> Callable[..., ModelConfig]:
         return ModelConfig("latent", str(folder), threads=1)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pushes() -> Callable[..., Path]:
+    """Write a dataset of a point that goes half the way to where it is told, a body in tow."""
+
+    def write(
+        folder: Path,
+        lengths: Sequence[int] = (40,) * 8,
+        pictures: bool = True,
+        existing: str = "error",
+    ) -> Path:
+        features = {
+            "observation.proprio": Feature("float32", (2,)),
+            "observation.keypoints": Feature("float32", (6,)),
+            "action": Feature("float32", (2,)),
+        }
+        if pictures:
+            features["observation.images.top"] = Feature("image", (32, 32, 3))
+        with DatasetWriter(
+            folder, features, 10, robot_type="toy", existing=existing, episodes_per_file=3
+        ) as writer:
+            for length in lengths:
+                frames = _push(length, np.random.default_rng(writer.episodes))
+                writer.add_episode({key: frames[key] for key in features}, task="push")
+        return folder
+
+    return write
+
+
+def _push(length: int, random: np.random.Generator) -> dict[str, np.ndarray]:
+    corners = np.array([[-40.0, -20.0], [40.0, -20.0], [0.0, 40.0]])
+    actions = np.repeat(random.uniform(-1, 1, (length, 2)), 3, axis=0)[:length]
+    pusher, body = random.uniform(56, 456, (2, 2))
+    places, bodies = [], []
+    for action in actions:
+        places.append(pusher)
+        bodies.append(body + corners)
+        pusher = pusher + 0.5 * (256 + 256 * action - pusher)
+        body = body + 0.2 * (pusher - body)
+    pictures = np.zeros((length, 32, 32, 3), np.uint8)
+    for step, (place, points) in enumerate(zip(places, bodies, strict=True)):
+        for colour, (x, y) in enumerate([place, *points]):
+            pictures[step, int(y) // 16 % 32, int(x) // 16 % 32, min(colour, 1)] = 255
+    return {
+        "observation.proprio": np.array(places, np.float32),
+        "observation.keypoints": np.array(bodies, np.float32).reshape(length, 6),
+        "observation.images.top": pictures,
+        "action": actions.astype(np.float32),
+    }

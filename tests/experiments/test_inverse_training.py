@@ -13,8 +13,9 @@ from rich.console import Console
 from dexworld.experiments import collect, collection, plan, train
 from dexworld.experiments.command_line import compose_config
 from dexworld.experiments.config import AgentConfig, make_agent
-from dexworld.experiments.training import TrainConfig, register_schemas
-from dexworld.world_models.inverse import InverseModel
+from dexworld.experiments.training import TrainConfig, register_schemas, with_defaults
+from dexworld.world_models.configuration import from_json
+from dexworld.world_models.inverse import InverseConfig, InverseModel, of_world_model
 from dexworld.world_models.latent import LatentWorldModel
 
 QUIET = Console(quiet=True)
@@ -37,6 +38,7 @@ def configured(*overrides: str) -> TrainConfig:
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sees", "chunk"), [("keypoints", 5), ("pixels", 1)])
 def test_it_is_trained_and_acts_on_the_latents_of_a_world_model(
     tiny, untrained, tmp_path: Path, sees: str, chunk: int
@@ -97,18 +99,10 @@ def test_who_cannot_act(tiny, untrained, tmp_path: Path) -> None:
     assert "agent.kind=inverse acts on the latents of a learned model" in told
     told = refused(agent=AgentConfig("inverse", path=untrained().path), model=untrained())
     assert "holds a LatentWorldModel, not a InverseModel" in told
-    other = LatentWorldModel.from_pretrained(untrained("pixels").path)
-    torch.nn.init.normal_(next(other.encoder.parameters()))
-    other.save_pretrained(tmp_path / "other")
-    data = played(tmp_path / "play", "images=png", "pixels_size=32")
     world = untrained("pixels")
-    train.train(
-        configured(
-            f"data.path={data}", f"world_model={world.path}", f"output={tmp_path / 'inverse'}"
-        ),
-        "dexworld-train ...",
-        QUIET,
-    )
-    world.path = str(tmp_path / "other")
-    agent = AgentConfig("inverse", str(tmp_path / "inverse" / "model"))
-    assert "reads the latents of another world model" in refused(agent=agent, model=world)
+    other = LatentWorldModel.from_pretrained(world.path)
+    torch.nn.init.normal_(next(other.encoder.parameters()))
+    settings = with_defaults(InverseConfig, of_world_model(other))
+    InverseModel(from_json(InverseConfig, settings)).save_pretrained(tmp_path / "inverse")
+    told = refused(agent=AgentConfig("inverse", str(tmp_path / "inverse")), model=world)
+    assert "reads the latents of another world model" in told

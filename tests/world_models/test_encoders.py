@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ LAYOUT = PointLayout(
     (PointSet("pusher", 1, "proprio"), PointSet("corners", 2, "corners")), 5.0, 2.0
 )
 SHAPES = {"proprio": (2,), "corners": (2, 2), "speed": ()}
-FRAMES = {"pixels": (16, 16, 3)}
+FRAMES = {"pixels": (32, 32, 3)}
 
 
 def observation(rows: int, seed: int = 0) -> dict[str, Tensor]:
@@ -33,7 +35,7 @@ def observation(rows: int, seed: int = 0) -> dict[str, Tensor]:
 
 def frames(rows: int, seed: int = 0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    shape = (rows, 16, 16, 3)
+    shape = (rows, 32, 32, 3)
     return {"pixels": torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)}
 
 
@@ -93,7 +95,7 @@ def test_a_number_that_never_changes_is_no_harm() -> None:
 
 def of_frames(kind: str, points: int = 2, features: int = 3) -> nn.Module:
     torch.manual_seed(0)
-    config = EncoderConfig(kind, width=8, depth=1, heads=2, patch=4, maps=2)
+    config = EncoderConfig(kind, width=8, depth=1, heads=2, patch=8, maps=2)
     return ENCODERS[kind](config, FRAMES, LAYOUT, points, features)
 
 
@@ -123,11 +125,11 @@ def test_it_learns_where_a_dot_is(kind: str, steps: int) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def error(rows: int) -> Tensor:
-        place = torch.randint(2, 14, (rows, 2), generator=generator)
-        seen = torch.zeros(rows, 16, 16, 3, dtype=torch.uint8)
-        for shift in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            seen[torch.arange(rows), place[:, 1] + shift[1], place[:, 0] + shift[0]] = 255
-        truth = (place + 1.0) / 8.0 - 1.0  # the middle of four pixels, x before y
+        place = torch.randint(4, 28, (rows, 2), generator=generator)
+        seen = torch.zeros(rows, 32, 32, 3, dtype=torch.uint8)
+        for x, y in itertools.product(range(3), range(3)):
+            seen[torch.arange(rows), place[:, 1] + y, place[:, 0] + x] = 255
+        truth = (place + 1.5) / 16.0 - 1.0  # the middle of nine pixels, x before y
         return (encoder({"pixels": seen}) - truth).abs().mean()
 
     for _ in range(steps):
@@ -142,13 +144,13 @@ def test_it_learns_where_a_dot_is(kind: str, steps: int) -> None:
 
 
 def test_frames_that_an_encoder_cannot_take_are_refused() -> None:
-    for shapes in ({"pixels": (3, 16, 16)}, {"proprio": (2,)}, {**FRAMES, "more": (16, 16, 3)}, {}):
+    for shapes in ({"pixels": (3, 32, 32)}, {"proprio": (2,)}, {**FRAMES, "more": (32, 32, 3)}, {}):
         for kind in (ConvolutionalEncoder, PatchEncoder):
             with pytest.raises(ValueError, match="takes one kind of frames"):
                 kind(EncoderConfig(width=8), shapes, LAYOUT, 0, 3)
-    with pytest.raises(ValueError, match="16 x 16 pixels or more"):
-        ConvolutionalEncoder(EncoderConfig(width=8), {"pixels": (16, 8, 3)}, LAYOUT, 0, 3)
-    with pytest.raises(ValueError, match=r"patch=5\) must divide the frames, 16 x 16"):
+    with pytest.raises(ValueError, match="32 x 32 pixels or more"):
+        ConvolutionalEncoder(EncoderConfig(width=8), {"pixels": (32, 16, 3)}, LAYOUT, 0, 3)
+    with pytest.raises(ValueError, match=r"patch=5\) must divide the frames, 32 x 32"):
         PatchEncoder(EncoderConfig(patch=5), FRAMES, LAYOUT, 0, 3)
     with pytest.raises(ValueError, match=r"width=6\) must be a multiple of heads=4"):
         PatchEncoder(EncoderConfig(width=6), FRAMES, LAYOUT, 0, 3)

@@ -25,9 +25,9 @@ from dexworld.world_models.predictors import PredictorConfig
 
 LAYOUT = PointLayout((PointSet("agent", 1, "proprio"), PointSet("body", 3, "keypoints")))
 VECTORS = {"proprio": (2,), "keypoints": (6,)}
-FRAMES = {"pixels": (16, 16, 3)}
+FRAMES = {"pixels": (32, 32, 3)}
 CONVOLUTIONAL = EncoderConfig("convolutional", width=4, depth=1, maps=2)
-PATCHES = EncoderConfig("patches", width=8, depth=1, heads=2, patch=4)
+PATCHES = EncoderConfig("patches", width=8, depth=1, heads=2, patch=8)
 
 
 def predictor(kind: str, **changes: Any) -> PredictorConfig:
@@ -51,8 +51,9 @@ def make(seed: int = 0, **changes: Any) -> LatentWorldModel:
     torch.manual_seed(seed)
     model = LatentWorldModel(LatentConfig(**(given | changes)))
     model.fit({key: value.flatten(0, 1) for key, value in observed(8, 1).items()})
-    for weights in model.parameters():
-        nn.init.normal_(weights, std=0.2)
+    for name, weights in model.named_parameters():
+        # Steps of a skipping network add up, and must not grow beyond what float32 resolves.
+        nn.init.normal_(weights, std=0.02 if "skip" in name or "leave" in name else 0.2)
     return model.eval()
 
 
@@ -61,10 +62,11 @@ def observed(*rows: int, seed: int = 0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     body = torch.tensor([[-0.2, -0.1], [0.2, -0.1], [0.0, 0.2]])
     place = 0.5 * torch.rand((*rows, 1, 2), generator=generator)
-    shape = (*rows, 16, 16, 3)
+    shape = (*rows, 32, 32, 3)
     return {
         "proprio": torch.rand((*rows, 2), generator=generator) - 0.5,
         "keypoints": (place + body).flatten(-2),
+        "speed": torch.rand((*rows, 1), generator=generator),
         "pixels": torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8),
     }
 
@@ -269,7 +271,7 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
         observes=FRAMES,
         encoder=CONVOLUTIONAL,
         predictor=predictor("planar_contact", members=2),
-        decoder=DecoderConfig(16, 4),
+        decoder=DecoderConfig(32, 4),
         chunk=2,
     )
     model.save_pretrained(tmp_path / "model", metadata={"seconds": 3.5})
@@ -285,17 +287,18 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
 
 def test_observations_come_in_any_form_of_the_same_size() -> None:
     model = make(observes={**VECTORS, "speed": (1,)})
-    seen = observed(3) | {"speed": torch.rand(3)}
+    seen = observed(3)
     expected = model.encode(seen)
     arrays = {key: np.asarray(value, np.float64) for key, value in seen.items()}
     arrays["keypoints"] = arrays["keypoints"].reshape(3, 3, 2)
+    arrays["speed"] = arrays["speed"][:, 0]
     for key, value in model.encode(arrays).items():
         torch.testing.assert_close(value, expected[key])
     with pytest.raises(ValueError, match=r"observation\['proprio'\] has shape \(3, 3\).*\(B, 2\)"):
         model.encode(seen | {"proprio": torch.rand(3, 3)})
     frames = make(observes=FRAMES, encoder=PATCHES)
-    with pytest.raises(ValueError, match=r"has shape \(2, 3, 16, 16\).*\(B, 16, 16, 3\)"):
-        frames.encode({"pixels": torch.zeros(2, 3, 16, 16, dtype=torch.uint8)})
+    with pytest.raises(ValueError, match=r"has shape \(2, 3, 32, 32\).*\(B, 32, 32, 3\)"):
+        frames.encode({"pixels": torch.zeros(2, 3, 32, 32, dtype=torch.uint8)})
 
 
 def test_states_of_another_model_are_refused() -> None:
@@ -371,7 +374,7 @@ def test_latents_of_a_frozen_encoder_take_the_place_of_frames() -> None:
 
 def test_every_weight_has_a_part_in_the_loss() -> None:
     for changes in (
-        {"observes": FRAMES, "encoder": CONVOLUTIONAL, "decoder": DecoderConfig(16, 4)},
+        {"observes": FRAMES, "encoder": CONVOLUTIONAL, "decoder": DecoderConfig(32, 4)},
         {"observes": FRAMES, "encoder": PATCHES, "predictor": predictor("transformer", members=2)},
         {"predictor": predictor("planar_contact")},
         {"points_in_latent": False, "loss": LossConfig(horizons=(2,), consistency=0.0)},
@@ -416,11 +419,9 @@ def test_predictions_do_not_teach_an_encoder_where_points_are() -> None:
     )
     _, terms = model.training_loss(windows(), 0.0)
     heatmaps = model.encoder.heatmaps.weight
-    (of_predicted,) = torch.autograd.grad(
-        terms["predicted_points"], heatmaps, retain_graph=True, allow_unused=True
-    )
+    (of_predicted,) = torch.autograd.grad(terms["predicted_points"], heatmaps, retain_graph=True)
     (of_encoded,) = torch.autograd.grad(terms["encoded_points"], heatmaps)
-    assert of_predicted is None and (of_encoded != 0).any()
+    assert not of_predicted.any() and of_encoded.any()
 
 
 def test_observed_points_are_not_taught() -> None:
@@ -515,7 +516,7 @@ def of_one_half(folder: Path, rank: int) -> None:
 
 
 def parallel() -> LatentWorldModel:
-    return make(observes=FRAMES, encoder=CONVOLUTIONAL, decoder=DecoderConfig(16, 4))
+    return make(observes=FRAMES, encoder=CONVOLUTIONAL, decoder=DecoderConfig(32, 4))
 
 
 def half(given: Windows, rank: int) -> Windows:

@@ -129,6 +129,16 @@ def test_only_the_chosen_episodes_and_keys_are_used(cache):
     assert set(windows.frames["observation.state"][..., 0].unique().tolist()) == {1.0, 4.0}
 
 
+def test_the_first_windows_are_whole(cache):
+    windows = WindowSampler(cache, WindowSettings(frames=2), batch_size=5, seed=0).batch(0)
+    some = windows.first(2)
+    assert some.start.tolist() == windows.start[:2].tolist()
+    for key, frames in some.frames.items():
+        assert torch.equal(frames, windows.frames[key][:2])
+    for name in ("actions", "past", "past_known"):
+        assert torch.equal(getattr(some, name), getattr(windows, name)[:2])
+
+
 def test_what_cannot_be_drawn_is_refused(cache):
     settings = WindowSettings(frames=5, gaps=(2, 8))
     with pytest.raises(ValueError, match="5 frames 8 steps apart need an episode of 33 frames"):
