@@ -70,6 +70,14 @@ class Variant:
     """Further overrides of `dexworld-plan`."""
 
 
+GAPS = [
+    *CONTACT,
+    "model.chunk=1",
+    "data.frames=3",
+    "model.loss.horizons=[1,2]",
+    "training.steps=600",
+]
+
 QUESTIONS: dict[str, tuple[Variant, ...]] = {
     "keypoint consistency (free latents)": (
         Variant("on, planned by keypoints", FREE),
@@ -82,19 +90,8 @@ QUESTIONS: dict[str, tuple[Variant, ...]] = {
         Variant("1 chunk", [*CONTACT, "model.loss.horizons=[1]"]),
     ),
     "time gaps between frames (chunk 1)": (
-        Variant(
-            "5 steps", [*CONTACT, "model.chunk=1", "data.frames=3", "model.loss.horizons=[1,2]"]
-        ),
-        Variant(
-            "1 to 9 steps, random",
-            [
-                *CONTACT,
-                "model.chunk=1",
-                "data.frames=3",
-                "data.gaps=[1,9]",
-                "model.loss.horizons=[1,2]",
-            ],
-        ),
+        Variant("5 steps", GAPS),
+        Variant("1 to 9 steps, random", [*GAPS, "data.gaps=[1,9]"]),
     ),
     "exploration": (
         Variant("self-play", CONTACT),
