@@ -103,10 +103,6 @@ class ModelConfig:
     kind: str = "simulator"
     """`simulator`: MuJoCo, rolled out on all cores; `gymnasium`: any environment with get_state and
     set_state, stepped in Python; `latent`: a learned model of dexworld-train."""
-    path: str | None = None
-    """The learned model: a folder, the name of one that ships, or organisation/name on a hub."""
-    device: str = "cpu"
-    """Where the learned model runs: cpu or cuda."""
     source: str = "physics"
     """What the model's state is built from: the exact `physics`, or the task `state`."""
     env: str | None = None
@@ -116,6 +112,10 @@ class ModelConfig:
     """Arguments of that environment; they are added to those of the task's."""
     threads: int | None = None
     """Cores to roll out on; all where null."""
+    path: str | None = None
+    """The learned model: a folder, the name of one that ships, or organisation/name on a hub."""
+    device: str = "cpu"
+    """Where the learned model runs: cpu or cuda."""
 
 
 @dataclass

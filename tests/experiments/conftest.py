@@ -121,7 +121,7 @@ def untrained(tmp_path: Path) -> Callable[..., ModelConfig]:
         )
         folder = tmp_path / f"untrained_{sees}_{chunk}"
         model.save_pretrained(folder)
-        return ModelConfig("latent", str(folder), threads=1)
+        return ModelConfig("latent", path=str(folder), threads=1)
 
     return make
 

@@ -35,7 +35,7 @@ from dexworld.experiments.config import (
 )
 from dexworld.experiments.schema import build, schema
 from dexworld.planners import KeypointDistance, Smoothness
-from dexworld.world_models.actions import Chain, Hold, Increments, Interpolate
+from dexworld.world_models.actions import Chain, Chunks, Hold, Increments, Interpolate
 
 PRESETS = sorted(path.stem for path in Path(CONF, "experiment").glob("*.yaml"))
 
@@ -50,6 +50,7 @@ def composed(*overrides: str) -> PlanConfig:
 
 def test_the_promised_presets_are_there() -> None:
     promised = {"push_t_goal_simulator", "push_t_coverage_simulator", "demo"}
+    promised |= {"push_t_goal_state", "push_t_goal_pixels"}
     assert promised <= set(PRESETS)
 
 
@@ -108,13 +109,20 @@ def test_terms_add_up() -> None:
     ],
 )
 def test_a_decision_means_what_the_configuration_says(config, kinds) -> None:
-    action_map: Any = make_action_map(config, Box(-2.0, 2.0, (2,)))
+    action_map: Any = make_action_map(config, SimulatorModel("dexworld/PushT-v0", threads=1))
     assert action_map.steps == 5
     if isinstance(kinds, list):
         assert isinstance(action_map, Chain)
         assert [type(each) for each in action_map.maps] == kinds
     else:
         assert type(action_map) is kinds
+
+
+def test_a_model_that_takes_several_actions_at_once_is_handed_chunks() -> None:
+    learned = make_model(composed("experiment=push_t_goal_state"))
+    action_map: Any = make_action_map(AgentConfig(increment=0.2), learned)
+    assert [type(each) for each in action_map.maps] == [Increments, Interpolate, Chunks]
+    assert action_map.steps == 5
 
 
 def test_the_term_of_a_slot_reads_what_the_slot_is_called_after() -> None:
@@ -162,9 +170,11 @@ def test_agents_that_cannot_be(tiny, agent, message) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (ModelConfig("simulater"), "model.kind='simulater': choose simulator or gymnasium"),
+        (ModelConfig("simulater"), "model.kind='simulater': choose simulator, gymnasium or latent"),
         (ModelConfig("gymnasium", "state"), "model.source='state' is for simulators"),
         (ModelConfig("simulator", "stat"), "source='stat': choose one of"),
+        (ModelConfig("latent"), "needs model.path: .*push_t_state"),
+        (ModelConfig("latent", path="push_t_state", device="cuda"), "no CUDA device; choose cpu"),
     ],
 )
 def test_models_that_cannot_be(tiny, model, message) -> None:
