@@ -36,19 +36,24 @@ WINDOWS = 512
 VALIDATION = "validation"
 """Self-play of another seed, on which the errors of all variants are measured."""
 COLLECTED = ["episodes=1500", "steps=60", "existing=append"]
-PLANNED = [
-    "experiment=push_t_goal_state",
+COMMAND = "dexworld-benchmark learning"
+TASK = [
     f"episodes={EPISODES}",
     "seed=1",
     f"parallel={EPISODES}",
     "videos=0",
     "floors=false",
     "existing=resume",
+]
+PLANNED = [
+    "experiment=push_t_goal_state",
+    *TASK,
     "planner.samples=48",
     "planner.iterations=8",
     "planner.starts=1",
     "planner.warm_iterations=4",
     "planner.elites=8",
+    "planner.warm_std=null",
 ]
 BY_LATENT = ["objective=latent"]
 CONTACT = ["recipe=push_t_ablation"]
@@ -70,13 +75,7 @@ class Variant:
     """Further overrides of `dexworld-plan`."""
 
 
-GAPS = [
-    *CONTACT,
-    "model.chunk=1",
-    "data.frames=3",
-    "model.loss.horizons=[1,2]",
-    "training.steps=600",
-]
+GAPS = [*CONTACT, "data.frames=3", "model.loss.horizons=[1,2]"]
 
 QUESTIONS: dict[str, tuple[Variant, ...]] = {
     "keypoint consistency (free latents)": (
@@ -89,9 +88,9 @@ QUESTIONS: dict[str, tuple[Variant, ...]] = {
         Variant("1, 2 and 5 chunks", CONTACT),
         Variant("1 chunk", [*CONTACT, "model.loss.horizons=[1]"]),
     ),
-    "time gaps between frames (chunk 1)": (
+    "time gaps between frames": (
         Variant("5 steps", GAPS),
-        Variant("1 to 9 steps, random", [*GAPS, "data.gaps=[1,9]"]),
+        Variant("5, 10 or 15 steps, random", [*GAPS, "data.gaps=[5,15]"]),
     ),
     "exploration": (
         Variant("self-play", CONTACT),
@@ -99,6 +98,40 @@ QUESTIONS: dict[str, tuple[Variant, ...]] = {
         Variant("disagreement of an ensemble", CONTACT, data="disagreement"),
     ),
 }
+
+
+ONE_SEARCH = ["planner.starts=1", "planner.warm_iterations=null", "planner.horizon=10"]
+SEARCHES: dict[str, Sequence[str]] = {
+    "CEM, 8 x 48": [
+        *ONE_SEARCH,
+        "planner.samples=48",
+        "planner.iterations=8",
+        "planner.elites=8",
+        "planner.warm_std=null",
+    ],
+    "iCEM, 8 x 84 decaying": [
+        "planner=icem",
+        "planner.horizon=10",
+        "planner.samples=84",
+        "planner.iterations=8",
+        "planner.elites=8",
+    ],
+    "gradient, 8 restarts x 16": [
+        "planner=gradient",
+        "planner.horizon=10",
+        "planner.restarts=8",
+        "planner.iterations=16",
+    ],
+    "hybrid, 10 x (22 + 4 refined)": [
+        "planner=cem_gradient",
+        "planner.horizon=10",
+        "planner.samples=22",
+        "planner.iterations=10",
+        "planner.elites=4",
+        "planner.refinement_steps=1",
+    ],
+}
+"""Searches of about 380 evaluations for every plan; one with a gradient counts as three."""
 
 
 def learning_tables(folder: Path, seeds: int, console: Console) -> Tables:
@@ -114,7 +147,61 @@ def learning_tables(folder: Path, seeds: int, console: Console) -> Tables:
     tables: Tables = {}
     for question, variants in QUESTIONS.items():
         tables[question] = [_row(folder, each, seeds, console) for each in variants]
+    tables["searches in push_t_state at equal evaluations, and no search"] = [
+        *(_search_row(folder, name, overrides, console) for name, overrides in SEARCHES.items()),
+        _inverse_row(folder, console),
+    ]
     return tables
+
+
+def _search_row(folder: Path, name: str, overrides: Sequence[str], console: Console) -> Row:
+    """Return what a search reaches in the shipped model."""
+    place = folder / "searches" / _slug([name])
+    settings = ["experiment=push_t_goal_state", *TASK, *overrides, f"output={place}"]
+    return _planned_row(name, place, settings, console)
+
+
+def _inverse_row(folder: Path, console: Console) -> Row:
+    """Return what acting without a search reaches, on the latents of the same model."""
+    place = folder / "inverse"
+    data = _dataset(folder, "self_play", console)
+    _once(
+        place / "model" / "metrics.json",
+        lambda: train(
+            compose_config(
+                "train",
+                [
+                    "recipe=push_t_inverse",
+                    "world_model=push_t_state",
+                    f"data.path={data}",
+                    f"output={place / 'model'}",
+                ],
+            ),
+            COMMAND,
+            console,
+        ),
+    )
+    settings = [
+        "experiment=push_t_goal_state",
+        "agent=inverse",
+        f"agent.path={place / 'model' / 'model'}",
+        *TASK,
+        f"output={place / 'plan'}",
+    ]
+    return _planned_row("inverse model", place / "plan", settings, console)
+
+
+def _planned_row(name: str, place: Path, settings: Sequence[str], console: Console) -> Row:
+    found = _once(
+        place / "metrics.json",
+        lambda: evaluate(compose_config("plan", settings), COMMAND, console),
+    )
+    low, high = found["success_interval"]
+    return {
+        "agent": name,
+        "success": f"{found['success_rate']:.0%} [{low:.0%}, {high:.0%}]",
+        "evaluations_per_episode": found["model_evaluations"] / found["episodes"],
+    }
 
 
 def _row(folder: Path, variant: Variant, seeds: int, console: Console) -> Row:
@@ -165,7 +252,7 @@ def _run(
                     f"output={place / 'model'}",
                 ],
             ),
-            "dexworld-benchmark learning",
+            COMMAND,
             console,
         ),
     )
@@ -185,7 +272,7 @@ def _run(
                     f"output={planning}",
                 ],
             ),
-            "dexworld-benchmark learning",
+            COMMAND,
             console,
         ),
     )
@@ -223,16 +310,14 @@ def _dataset(folder: Path, name: str, console: Console) -> Path:
                         f"data.path={_dataset(folder, 'random', console)}",
                     ],
                 ),
-                "dexworld-benchmark learning",
+                COMMAND,
                 console,
             ),
         )
         settings.append(f"collector.path={ensemble / 'model'}")
     _once(
         path / ".collected.json",
-        lambda: collect(
-            compose_config("collect", settings), "dexworld-benchmark learning", console
-        ),
+        lambda: collect(compose_config("collect", settings), COMMAND, console),
     )
     return path
 

@@ -93,8 +93,10 @@ def latents_fingerprint(model: LatentWorldModel) -> str:
     config = model.config
     parts = [config.observes, config.encoder, config.points, config.points_in_latent]
     digest = hashlib.sha256(json.dumps([to_json(part) for part in parts]).encode())
+    # An encoder that learns nothing copies points, and what it has measured plays no part.
+    learned = ("encoder.", "readout.") if any(True for _ in model.encoder.parameters()) else ()
     for name, tensor in model.state_dict().items():
-        if name.startswith(("encoder.", "readout.")):
+        if name.startswith(learned):
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 

@@ -28,6 +28,7 @@ from dexworld.experiments.config import (
     make_agent,
     make_agent_and_env,
     make_env,
+    make_latent,
     make_model,
     make_objective,
     make_planning_agent,
@@ -36,6 +37,7 @@ from dexworld.experiments.config import (
 from dexworld.experiments.schema import build, schema
 from dexworld.planners import KeypointDistance, Smoothness
 from dexworld.world_models.actions import Chain, Chunks, Hold, Increments, Interpolate
+from dexworld.world_models.latent import LatentWorldModel
 
 PRESETS = sorted(path.stem for path in Path(CONF, "experiment").glob("*.yaml"))
 
@@ -123,6 +125,38 @@ def test_a_model_that_takes_several_actions_at_once_is_handed_chunks() -> None:
     action_map: Any = make_action_map(AgentConfig(increment=0.2), learned)
     assert [type(each) for each in action_map.maps] == [Increments, Interpolate, Chunks]
     assert action_map.steps == 5
+
+
+def test_decisions_are_whole_actions_of_a_learned_model(untrained) -> None:
+    learned = make_latent(untrained(chunk=2))
+    held: Any = make_action_map(AgentConfig(steps_per_decision=6, interpolate=False), learned)
+    assert [type(each) for each in held.maps] == [Hold, Chunks] and held.steps == 6
+    assert held.action_space == learned.env_action_space
+    with pytest.raises(ValueError, match=r"steps_per_decision=5: the model's actions last 2 steps"):
+        make_action_map(AgentConfig(), learned)
+    assert type(make_action_map(AgentConfig(), make_latent(untrained()))) is Interpolate
+
+
+def test_a_learned_model_plans_in_chunks(tiny, untrained) -> None:
+    config = tiny(model=untrained(chunk=5))
+    agent = make_planning_agent(config, make_model(config))
+    env = make_env(config, agent.observes)()
+    observation, _ = env.reset(seed=0)
+    batch = {key: value[None] for key, value in observation.items()}
+    state, plans = None, []
+    for _ in range(6):  # a decision lasts five steps: the sixth action is of the second plan
+        actions, state = agent.predict(batch, state)
+        assert env.action_space.contains(actions[0])
+        plans.append(int(state.plans[0]))
+    assert plans == [1, 1, 1, 1, 1, 2]
+    env.close()
+
+
+def test_a_learned_model_is_found_or_told(tiny, untrained, tmp_path: Path) -> None:
+    model = make_model(tiny(model=untrained("pixels")))
+    assert isinstance(model, LatentWorldModel) and model.observes == {"pixels"}
+    with pytest.raises(FileNotFoundError, match="Check the path"):
+        make_latent(ModelConfig("latent", path=str(tmp_path / "nowhere")))
 
 
 def test_the_term_of_a_slot_reads_what_the_slot_is_called_after() -> None:

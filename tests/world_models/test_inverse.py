@@ -83,6 +83,9 @@ def test_the_fingerprint_tells_latents_apart_and_nothing_else() -> None:
         | {k: v for k, v in model.state_dict().items() if not k.startswith("predictors.")}
     )
     assert latents_fingerprint(model) == latents_fingerprint(other)
+    copying = pushing()
+    copying.fit({"proprio": torch.randn(9, 2), "keypoints": torch.randn(9, 8)})
+    assert latents_fingerprint(copying) == latents_fingerprint(pushing())
     moved = dataclasses.replace(model.config.points, scale=100.0)
     assert latents_fingerprint(pushing()) != latents_fingerprint(pushing(points=moved))
 
