@@ -272,6 +272,8 @@ class DatasetWriter:
         for episode in self._pending:
             self._task_index(episode.task)
             self._extras = {name: type(value) for name, value in episode.extras.items()}
+        if self._full():  # killed between the last episode of a shard and the shard
+            self._close_shard()
 
     def _indices(self, episode: int, length: int, task: str) -> dict[str, NDArray[Any]]:
         frame = np.arange(length)

@@ -290,6 +290,31 @@ def test_what_is_pending_counts_but_is_not_read_yet(tmp_path, toy):
         writer.add_episode(toy.episode(0, False), task="push")
 
 
+def test_killed_before_a_full_shard_it_writes_the_shard_when_it_goes_on(tmp_path, toy, monkeypatch):
+    """So the files are those of a writer that was never killed."""
+
+    def die(self):
+        raise Killed
+
+    settings = {"robot_type": "toy", "episodes_per_file": 2}
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(DatasetWriter, "_close_shard", die)
+        writer = DatasetWriter(tmp_path / "killed", toy.features(None), toy.fps, **settings)
+        for index in range(2):
+            writer.add_episode(toy.episode(index, False), task="push")
+    del writer
+    for name, done, existing in (("killed", 2, "append"), ("whole", 0, "error")):
+        with DatasetWriter(
+            tmp_path / name, toy.features(None), toy.fps, existing=existing, **settings
+        ) as writer:
+            assert writer.episodes == done
+            for index in range(done, 3):
+                writer.add_episode(toy.episode(index, False), task="push")
+    killed, whole = (Dataset(tmp_path / name) for name in ("killed", "whole"))
+    toy.assert_intact(killed, 3)
+    assert killed.fingerprint() == whole.fingerprint()
+
+
 def test_large_episodes_close_a_shard_early(tmp_path, toy, monkeypatch):
     monkeypatch.setattr(writer_module, "DATA_MEGABYTES", 0.002)
     toy.write(tmp_path, 8, episodes_per_file=100)
