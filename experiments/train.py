@@ -44,13 +44,16 @@ from dexworld.experiments.training import (
 )
 from dexworld.world_models.configuration import to_json
 from dexworld.world_models.distributed import rank
+from dexworld.world_models.encoders import EncoderConfig
 from dexworld.world_models.inverse import InverseModel
-from dexworld.world_models.latent import LatentWorldModel
+from dexworld.world_models.latent import LatentConfig, LatentWorldModel
+from dexworld.world_models.latent_loss import LossConfig
+from dexworld.world_models.predictors import PredictorConfig
 from dexworld.world_models.training import Trainer
 from dexworld.world_models.training_settings import TrainingSettings
 from dexworld.world_models.training_step import StepReport
 
-CONFIG = "config.yaml"
+CONFIG, METRICS = "config.yaml", "metrics.json"
 KINDS: dict[str, Callable[..., tuple[Any, TrainingData]]] = {
     WORLD_MODEL: make_world_model,
     INVERSE: make_inverse,
@@ -98,11 +101,7 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
                 fingerprints={
                     "config": to_json(model.config),
                     "data": data.fingerprint,
-                    "sampling": {
-                        name: getattr(config.data, name)
-                        for name in ("frames", "batch_size", "validation_fraction", "max_episodes")
-                    }
-                    | {"gaps": list(config.data.gaps), "seed": config.seed},
+                    "sampling": _sampling(config),
                 },
                 evaluate=evaluate,
                 log=board,
@@ -115,13 +114,16 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
     trained = result.model
     assert isinstance(trained, (LatentWorldModel, InverseModel))
     lengths = dataset.episodes["length"][: config.data.max_episodes]
+    told = folder / METRICS
+    took = {"seconds": time.monotonic() - began, "resumed_from": result.resumed_from}
+    if result.resumed_from == settings.steps and told.is_file():  # only measured anew
+        took = {name: json.loads(told.read_text(encoding="utf-8"))[name] for name in took}
     metrics = {
         "name": config.name,
         "command": portable(command),
         "errors": measure(trained, data.validation),
         "steps": settings.steps,
-        "seconds": time.monotonic() - began,
-        "resumed_from": result.resumed_from,
+        **took,
         "parameters": sum(each.numel() for each in trained.parameters()),
         "data": {
             "path": Path(config.data.path).name,
@@ -133,7 +135,7 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
         "provenance": provenance(config.seed),
     }
     trained.save_pretrained(folder / "model", metadata=metrics)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    told.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     _write_config(config, folder)
     return metrics
 
@@ -144,6 +146,13 @@ def portable(command: str) -> str:
     For checkpoints, which travel.
     """
     return re.sub(r"(?<![\w.~-])/(?:[^/\s'\"]+/(?=[^\s'\"]))*", "", command)
+
+
+def _sampling(config: TrainConfig) -> dict[str, Any]:
+    """Return what decides which windows are drawn."""
+    names = ("frames", "batch_size", "validation_fraction", "max_episodes")
+    sampling = {name: getattr(config.data, name) for name in names}
+    return {**sampling, "gaps": list(config.data.gaps), "seed": config.seed}
 
 
 def _write_config(config: TrainConfig, folder: Path) -> None:
@@ -217,12 +226,12 @@ metrics.json into `output`; the same command again goes on where it was interrup
   dexworld-train recipe=push_t_state data.path=outputs/play output=outputs/model
   dexworld-train recipe=push_t_pixels data.path=outputs/play training.steps=2000
   dexworld-train recipe=push_t_inverse data.path=outputs/play world_model=outputs/model/model
-  torchrun --nproc-per-node 2 -m dexworld.experiments.train training.strategy=ddp ...
+  torchrun --nproc-per-node 2 -m dexworld.experiments.train training.strategy=ddp \\
+      training.devices=2 ...
 
 An error is one line; with HYDRA_FULL_ERROR=1 in the environment it is a traceback.
 
-Settings are given as key=value or group.key=value; `model` takes those of LatentConfig
-(model.predictor.width=256), and the others are:
+Settings are given as key=value or group.key=value (those of `model` are of a world model):
 
 """
 
@@ -231,7 +240,15 @@ def main() -> None:
     """Run the command line."""
     register_schemas()
     if {"--help", "-h"} & set(sys.argv[1:]):
-        groups = {"": TrainConfig, "data.": DataConfig, "training.": TrainingSettings}
+        groups = {
+            "": TrainConfig,
+            "data.": DataConfig,
+            "model.": LatentConfig,
+            "model.encoder.": EncoderConfig,
+            "model.predictor.": PredictorConfig,
+            "model.loss.": LossConfig,
+            "training.": TrainingSettings,
+        }
         sys.stdout.write(f"{HELP}{settings_help(groups)}\n\n")
         sys.stdout.flush()
     # Whether the recipe gives a setting of the model, or it has its default, is all one.

@@ -33,6 +33,18 @@ def step_push_t() -> None:
     env.close()
 
 
+def load_checkpoints() -> list[str]:
+    """Every checkpoint of the wheel loads by its name."""
+    from dexworld.world_models.latent import LatentWorldModel
+    from dexworld.world_models.pretrained import shipped_checkpoints
+
+    names = sorted(shipped_checkpoints())
+    assert names, "the wheel ships no checkpoint"
+    for name in names:
+        LatentWorldModel.from_pretrained(name)
+    return names
+
+
 def ask_scripts_for_help() -> list[str]:
     """Every console script of the wheel starts, finds its configuration and explains itself."""
     scripts = [
@@ -63,10 +75,12 @@ def main() -> None:
     strays = {name.split(".")[1] for name in modules} & {"tests", "build", "dist", "conftest"}
     assert not strays, f"the wheel holds what is not the library: {strays}"
     step_push_t()
+    checkpoints = load_checkpoints()
     scripts = ask_scripts_for_help()
     sys.stdout.write(
         f"the wheel of dexworld {dexworld.__version__} works: "
-        f"{len(modules)} modules imported, {', '.join(scripts)} answered\n"
+        f"{len(modules)} modules imported, {', '.join(checkpoints)} loaded, "
+        f"{', '.join(scripts)} answered\n"
     )
 
 

@@ -117,7 +117,7 @@ def test_a_training_leaves_a_model_and_what_is_known_of_it(run_train, tmp_path: 
     before = weights(out)
     status, _, told = run_train("model.predictor.members=2", "seed=3", "data.max_episodes=6")
     assert status == 0, told
-    assert json.loads((out / "metrics.json").read_text())["resumed_from"] == 12
+    assert json.loads((out / "metrics.json").read_text()) == metrics
     for name, tensor in weights(out).items():
         assert torch.equal(tensor, before[name])
 
@@ -263,7 +263,13 @@ def test_settings_of_the_model_need_no_plus(run_train, tmp_path: Path) -> None:
 def test_help_tells_the_settings(run_train) -> None:
     status, output, _ = run_train("--help")
     assert status == 0
-    for told in ("dexworld-train recipe=", "data.gaps", "training.steps", "freeze_encoder"):
+    for told in (
+        "dexworld-train recipe=",
+        "data.gaps",
+        "training.steps",
+        "freeze_encoder",
+        "model.predictor.members",
+    ):
         assert told in output
 
 
