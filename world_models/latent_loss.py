@@ -30,6 +30,8 @@ class LossConfig:
     consistency: float = 0.1
     """Weight of the error of keypoints that predicted and encoded latents give back [1 / label
     unit]. At 0 nothing but their readout learns from labels."""
+    tolerance: float = 1.0
+    """Error of a keypoint below which it counts squared, and so hardly [label unit]."""
     variance: float = 1.0
     """Weight of the deviations of features that fall short of 1."""
     covariance: float = 0.04
@@ -40,6 +42,8 @@ class LossConfig:
     def __post_init__(self) -> None:
         if not self.horizons or min(self.horizons) < 1:
             raise ValueError(f"LossConfig(horizons={self.horizons}): at least one, each from 1 on.")
+        if not self.tolerance > 0:
+            raise ValueError(f"LossConfig(tolerance={self.tolerance}) must be positive.")
         for name in ("latent", "consistency", "variance", "covariance", "picture"):
             if not getattr(self, name) >= 0:
                 raise ValueError(
@@ -105,11 +109,15 @@ def point_terms(
         fixed: whether the points of encoded latents cannot be taught.
     """
     if loss.consistency == 0.0:
-        return {"readout": _READOUT * layout.loss(points(encoded.detach()), truth)}
+        return {"readout": _READOUT * layout.loss(points(encoded.detach()), truth, loss.tolerance)}
     later = truth[:, 1:].expand(len(predicted), *truth[:, 1:].shape)
-    terms = {"predicted_points": loss.consistency * layout.loss(points(predicted), later)}
+    terms = {
+        "predicted_points": loss.consistency * layout.loss(points(predicted), later, loss.tolerance)
+    }
     if not fixed:
-        terms["encoded_points"] = loss.consistency * layout.loss(points(encoded), truth)
+        terms["encoded_points"] = loss.consistency * layout.loss(
+            points(encoded), truth, loss.tolerance
+        )
     return terms
 
 

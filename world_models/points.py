@@ -103,7 +103,12 @@ class PointLayout:
         return {name: labelled[..., self.part(name), :] for name in self.names}
 
     def loss(
-        self, points: Float[Tensor, "*rows points 2"], truth: Float[Tensor, "*rows points 2"]
+        self,
+        points: Float[Tensor, "*rows points 2"],
+        truth: Float[Tensor, "*rows points 2"],
+        tolerance: float = 1.0,
     ) -> Float[Tensor, ""]:
-        """Return the smooth L1 distance: linear beyond one label unit, quadratic below."""
-        return functional.smooth_l1_loss(self.scale * points.float(), self.scale * truth)
+        """Return the smooth L1 distance: quadratic below `tolerance` [label unit], linear beyond."""
+        return functional.smooth_l1_loss(
+            self.scale * points.float(), self.scale * truth, beta=tolerance
+        )
