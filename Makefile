@@ -31,6 +31,9 @@ demo: setup ## plan in PushT, in the simulator and in a learned model, and write
 	$(BIN)/dexworld-plan experiment=demo_simulator $(ARGS)
 	$(BIN)/dexworld-plan experiment=demo $(ARGS)
 
+# The test processes share the cores; threads of their own would only wait for one another.
+test test-fast: export OMP_NUM_THREADS = 1
+
 test: setup ## all tests, and how much of the library they run
 	$(BIN)/pytest -n $(WORKERS) --cov=dexworld --cov-report=term:skip-covered --cov-fail-under=90
 

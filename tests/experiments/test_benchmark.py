@@ -8,6 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def asked(monkeypatch) -> list[str]:
         return lambda arguments: names.append(name) or {f"{name} table": ROWS}
 
     for name, each in list(BENCHMARKS.items()):
-        monkeypatch.setitem(BENCHMARKS, name, Benchmark(replaced(name), each.require))
+        monkeypatch.setitem(BENCHMARKS, name, replace(each, measure=replaced(name)))
     return names
 
 
@@ -78,14 +79,15 @@ def test_markdown_stands_under_the_command_that_made_it(run, asked, tmp_path) ->
 def test_all_tables_where_none_is_named(run, asked) -> None:
     status, _, error = run()
     assert (status, error) == (0, "")
-    assert asked == ["planners", "envs", "twin"]
+    assert asked == ["planners", "envs", "twin", "data"], "learning takes an hour"
 
 
 def test_what_is_unavailable_is_skipped_unless_it_is_named(run, asked, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "gym_pusht", None)
     status, printed, error = run("--golden", "nowhere.npz")
     assert status == 0 and asked == ["planners"] and "planners table" in printed
-    envs, twin = error.splitlines()
+    envs, twin, data = error.splitlines()
+    assert data.startswith("skipping data: the comparison needs gym-pusht")
     assert envs == 'skipping envs: the comparison needs gym-pusht: pip install "dexworld[dev]".'
     assert twin.startswith("skipping twin: nowhere.npz is not there: give the golden")
     asked.clear()
