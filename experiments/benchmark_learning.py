@@ -142,16 +142,22 @@ def learning_tables(folder: Path, seeds: int, console: Console) -> Tables:
         seeds: trainings of each variant.
         console: where progress is shown.
     """
-    for register in (register_collect, register_train, register_plan):
-        register()
-    tables: Tables = {}
-    for question, variants in QUESTIONS.items():
-        tables[question] = [_row(folder, each, seeds, console) for each in variants]
+    tables = ablation_tables(folder, seeds, console)
     tables["searches in push_t_state at equal evaluations, and no search"] = [
         *(_search_row(folder, name, overrides, console) for name, overrides in SEARCHES.items()),
         _inverse_row(folder, console),
     ]
     return tables
+
+
+def ablation_tables(folder: Path, seeds: int, console: Console) -> Tables:
+    """Return a table for each of `QUESTIONS`; arguments as of `learning_tables`."""
+    for register in (register_collect, register_train, register_plan):
+        register()
+    return {
+        question: [_row(folder, each, seeds, console) for each in variants]
+        for question, variants in QUESTIONS.items()
+    }
 
 
 def _search_row(folder: Path, name: str, overrides: Sequence[str], console: Console) -> Row:

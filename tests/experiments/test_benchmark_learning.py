@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from dexworld.experiments import benchmark_learning
-from dexworld.experiments.benchmark_learning import QUESTIONS, Variant, learning_tables
+from dexworld.experiments.benchmark_learning import QUESTIONS, SEARCHES, Variant, ablation_tables
 from dexworld.experiments.benchmark_tables import markdown
 from dexworld.experiments.command_line import compose_config
 from dexworld.experiments.config import register_schemas as register_plan
@@ -28,6 +28,15 @@ def test_the_settings_of_every_variant_exist(variant) -> None:
     assert trained.model["points"]["sets"]
     planned = compose_config("plan", [*benchmark_learning.PLANNED, *variant.planned])
     assert planned.model.kind == "latent"
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_the_settings_of_every_search_exist(name) -> None:
+    register_plan()
+    planned = compose_config(
+        "plan", ["experiment=push_t_goal_state", *benchmark_learning.TASK, *SEARCHES[name]]
+    )
+    assert planned.planner.horizon == 10
 
 
 def test_variants_of_a_question_differ() -> None:
@@ -53,11 +62,11 @@ def test_a_table_is_measured_once(tmp_path: Path, monkeypatch) -> None:
     }
     monkeypatch.setattr(benchmark_learning, "QUESTIONS", questions)
     console = Console(quiet=True)
-    first = learning_tables(tmp_path, 1, console)
+    first = ablation_tables(tmp_path, 1, console)
     models = sorted(tmp_path.rglob("model.safetensors"))
     written = [path.stat().st_mtime_ns for path in models]
     assert len(models) >= 2
-    assert learning_tables(tmp_path, 1, console) == first
+    assert ablation_tables(tmp_path, 1, console) == first
     assert written == [path.stat().st_mtime_ns for path in models]
     assert [row["variant"] for row in first["steps"]] == ["several", "one"]
     assert "keypoints px 25" in markdown(first, "test")
