@@ -26,7 +26,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 PACKAGE = Path(__file__).resolve().parent.parent
 CONF = str(PACKAGE / "experiments" / "conf")
@@ -37,13 +37,15 @@ USER_ERRORS = (ValueError, KeyError, TypeError, OSError, gym.error.Error, OmegaC
 
 _GROUPS = ("experiment", "recipe", "collector", "env", "model", "planner", "objective", "agent")
 _TAKES_A_VALUE = {"--cfg", "-c", "--package", "-p", "--info", "-i"}
+_LOOKS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
 _LEFT_TO_HYDRA = {"--multirun", "-m", "--config-dir", "-cd", "--config-name", "-cn"}
 _LEFT_TO_HYDRA |= {"--config-path", "-cp", "--experimental-rerun"}
 
 
 def check_overrides(config_name: str, arguments: Sequence[str]) -> None:
     """End the program with one clear sentence if the configuration cannot be composed."""
-    if _LEFT_TO_HYDRA & {argument.partition("=")[0] for argument in arguments}:
+    options = {argument.partition("=")[0] for argument in arguments}
+    if _LEFT_TO_HYDRA & options:
         return  # sweeps and other folders of configurations
     overrides = [
         argument
@@ -54,6 +56,9 @@ def check_overrides(config_name: str, arguments: Sequence[str]) -> None:
         compose_config(config_name, overrides)
     except OverrideParseException as error:
         fail(f"{error.override!r} cannot be read: give settings as key=value.")
+    except MissingMandatoryValue as error:
+        if not _LOOKS & options:
+            fail(f"{error.full_key} is not given, and has no default: add {error.full_key}=....")
     # OmegaConf asserts or stumbles where a setting lies below one that is null.
     except (AssertionError, AttributeError, HydraException, *USER_ERRORS) as error:
         fail(_explain(error, config_name, overrides))

@@ -26,7 +26,7 @@ def played(folder: Path, *overrides: str) -> Path:
     """Collect a small dataset."""
     collection.register_schemas()
     GlobalHydra.instance().clear()
-    given = ["episodes=3", "steps=52", f"output={folder}", *overrides]
+    given = ["episodes=3", "steps=32", f"output={folder}", *overrides]
     collect.collect(compose_config("collect", given), "dexworld-collect ...", QUIET)
     return folder
 
@@ -52,7 +52,7 @@ def test_it_is_trained_and_acts_on_the_latents_of_a_world_model(
     }
     train.print_errors(metrics, QUIET)
     model = InverseModel.from_pretrained(tmp_path / "inverse" / "model")
-    assert model.config.chunk == 5 and model.config.history == 2
+    assert model.config.chunk == 10 and model.config.history == 2
     assert model.metadata["steps"] == 4
     again = train.train(
         configured(*given[:2], f"output={tmp_path / 'again'}"), "dexworld-train ...", QUIET

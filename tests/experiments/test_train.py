@@ -260,6 +260,16 @@ def test_settings_of_the_model_need_no_plus(run_train, tmp_path: Path) -> None:
     assert config.predictor.octaves == 3 and config.loss.latent == 2.0
 
 
+def test_help_needs_no_data_and_a_training_does() -> None:
+    script = str(Path(sys.executable).with_name("dexworld-train"))
+    ask = {"capture_output": True, "text": True, "check": False}
+    helped = subprocess.run([script, "--help"], **ask)
+    assert helped.returncode == 0 and "data.path" in helped.stdout and helped.stderr == ""
+    refused = subprocess.run([script], **ask)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: data.path is not given")
+
+
 def test_help_tells_the_settings(run_train) -> None:
     status, output, _ = run_train("--help")
     assert status == 0
