@@ -262,10 +262,9 @@ def test_settings_of_the_model_need_no_plus(run_train, tmp_path: Path) -> None:
 
 def test_help_needs_no_data_and_a_training_does() -> None:
     script = str(Path(sys.executable).with_name("dexworld-train"))
-    ask = {"capture_output": True, "text": True, "check": False}
-    helped = subprocess.run([script, "--help"], **ask)
+    helped = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
     assert helped.returncode == 0 and "data.path" in helped.stdout and helped.stderr == ""
-    refused = subprocess.run([script], **ask)
+    refused = subprocess.run([script], capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: data.path is not given")
 
