@@ -48,6 +48,8 @@ TASK = [
 PLANNED = [
     "experiment=push_t_goal_state",
     *TASK,
+    "planner=cem",
+    "planner.horizon=10",
     "planner.samples=48",
     "planner.iterations=8",
     "planner.starts=1",
@@ -75,6 +77,8 @@ class Variant:
     """Further overrides of `dexworld-plan`."""
 
 
+BASE = Variant("self-play", CONTACT)
+"""Whose models the searches are compared in."""
 GAPS = [*CONTACT, "data.frames=3", "model.loss.horizons=[1,2]"]
 
 QUESTIONS: dict[str, tuple[Variant, ...]] = {
@@ -88,26 +92,29 @@ QUESTIONS: dict[str, tuple[Variant, ...]] = {
         Variant("1, 2 and 5 chunks", CONTACT),
         Variant("1 chunk", [*CONTACT, "model.loss.horizons=[1]"]),
     ),
+    "rest": (
+        Variant("bodies may creep", CONTACT),
+        Variant("no motion below 0.5 px", [*CONTACT, "model.predictor.least_motion=0.5"]),
+    ),
     "time gaps between frames": (
         Variant("5 steps", GAPS),
         Variant("5, 10 or 15 steps, random", [*GAPS, "data.gaps=[5,15]"]),
     ),
     "exploration": (
-        Variant("self-play", CONTACT),
+        BASE,
         Variant("random actions", CONTACT, data="random"),
         Variant("disagreement of an ensemble", CONTACT, data="disagreement"),
     ),
 }
 
 
-ONE_SEARCH = ["planner.starts=1", "planner.warm_iterations=null", "planner.horizon=10"]
 SEARCHES: dict[str, Sequence[str]] = {
     "CEM, 8 x 48": [
-        *ONE_SEARCH,
+        "planner=cem",
+        "planner.horizon=10",
         "planner.samples=48",
         "planner.iterations=8",
         "planner.elites=8",
-        "planner.warm_std=null",
     ],
     "iCEM, 8 x 84 decaying": [
         "planner=icem",
@@ -143,9 +150,14 @@ def learning_tables(folder: Path, seeds: int, console: Console) -> Tables:
         console: where progress is shown.
     """
     tables = ablation_tables(folder, seeds, console)
-    tables["searches in push_t_state at equal evaluations, and no search"] = [
-        *(_search_row(folder, name, overrides, console) for name, overrides in SEARCHES.items()),
-        _inverse_row(folder, console),
+    tables["searches at equal evaluations, and no search"] = [
+        *(
+            _acting_row(folder, name, lambda _, chosen=overrides: chosen, seeds, console)
+            for name, overrides in SEARCHES.items()
+        ),
+        _acting_row(
+            folder, "inverse model", lambda seed: _inverse(folder, seed, console), seeds, console
+        ),
     ]
     return tables
 
@@ -160,62 +172,69 @@ def ablation_tables(folder: Path, seeds: int, console: Console) -> Tables:
     }
 
 
-def _search_row(folder: Path, name: str, overrides: Sequence[str], console: Console) -> Row:
-    """Return what a search reaches in the shipped model."""
-    place = folder / "searches" / _slug([name])
-    settings = ["experiment=push_t_goal_state", *TASK, *overrides, f"output={place}"]
-    return _planned_row(name, place, settings, console)
+def _acting_row(
+    folder: Path,
+    name: str,
+    agent: Callable[[int], Sequence[str]],
+    seeds: int,
+    console: Console,
+) -> Row:
+    """Return what an agent reaches in the base models: the searches, and what does without one."""
+    rates, evaluations = [], []
+    for seed in range(seeds):
+        model = _model(folder, BASE, seed, console)
+        place = folder / "searches" / _slug([name]) / f"seed_{seed}"
+        settings = ["experiment=push_t_goal_state", *TASK, f"model.path={model}", *agent(seed)]
+        planned = _once(
+            place / "metrics.json",
+            lambda settings=settings, place=place: evaluate(  # type: ignore[misc]
+                compose_config("plan", [*settings, f"output={place}"]), COMMAND, console
+            ),
+        )
+        rates.append(planned["success_rate"])
+        evaluations.append(planned["model_evaluations"] / planned["episodes"])
+    return {
+        "agent": name,
+        "seeds": seeds,
+        "success": _success(rates),
+        "by_seed": ", ".join(f"{rate:.0%}" for rate in rates),
+        "evaluations_per_episode": fmean(evaluations),
+    }
 
 
-def _inverse_row(folder: Path, console: Console) -> Row:
-    """Return what acting without a search reaches, on the latents of the same model."""
-    place = folder / "inverse"
-    data = _dataset(folder, "self_play", console)
+def _inverse(folder: Path, seed: int, console: Console) -> Sequence[str]:
+    """Train what acts without a search, on the latents of the base model; return its overrides."""
+    place = folder / "inverse" / f"seed_{seed}"
     _once(
-        place / "model" / "metrics.json",
+        place / "metrics.json",
         lambda: train(
             compose_config(
                 "train",
                 [
                     "recipe=push_t_inverse",
-                    "world_model=push_t_state",
-                    f"data.path={data}",
-                    f"output={place / 'model'}",
+                    f"world_model={_model(folder, BASE, seed, console)}",
+                    f"data.path={_dataset(folder, BASE.data, console)}",
+                    f"seed={seed}",
+                    f"training.seed={seed}",
+                    f"output={place}",
                 ],
             ),
             COMMAND,
             console,
         ),
     )
-    settings = [
-        "experiment=push_t_goal_state",
-        "agent=inverse",
-        f"agent.path={place / 'model' / 'model'}",
-        *TASK,
-        f"output={place / 'plan'}",
-    ]
-    return _planned_row("inverse model", place / "plan", settings, console)
+    return ["agent=inverse", f"agent.path={place / 'model'}"]
 
 
-def _planned_row(name: str, place: Path, settings: Sequence[str], console: Console) -> Row:
-    found = _once(
-        place / "metrics.json",
-        lambda: evaluate(compose_config("plan", settings), COMMAND, console),
-    )
-    low, high = found["success_interval"]
-    return {
-        "agent": name,
-        "success": f"{found['success_rate']:.0%} [{low:.0%}, {high:.0%}]",
-        "evaluations_per_episode": found["model_evaluations"] / found["episodes"],
-    }
+def _success(rates: Sequence[float]) -> str:
+    low, high = wilson_interval(round(sum(rates) * EPISODES), len(rates) * EPISODES)
+    return f"{fmean(rates):.0%} [{low:.0%}, {high:.0%}]"
 
 
 def _row(folder: Path, variant: Variant, seeds: int, console: Console) -> Row:
     runs = [_run(folder, variant, seed, console) for seed in range(seeds)]
     errors = [errors for _, errors, _ in runs]
     rates = [planned["success_rate"] for *_, planned in runs]
-    trials = sum(planned["episodes"] for *_, planned in runs)
-    low, high = wilson_interval(round(sum(rates) * EPISODES), trials)
     return {
         "variant": variant.name,
         "seeds": seeds,
@@ -224,7 +243,7 @@ def _row(folder: Path, variant: Variant, seeds: int, console: Console) -> Row:
         "keypoints_px_25": _over(errors, "keypoints_25"),
         "latent_error_25": _over(errors, "latent_25"),
         "shuffled_ratio_10": _over(errors, "shuffled_10"),
-        "success": f"{fmean(rates):.0%} [{low:.0%}, {high:.0%}]",
+        "success": _success(rates),
         "by_seed": ", ".join(f"{rate:.0%}" for rate in rates),
         "training_minutes": fmean(trained["seconds"] for trained, *_ in runs) / 60.0,
     }
@@ -242,29 +261,13 @@ def _run(
     folder: Path, variant: Variant, seed: int, console: Console
 ) -> tuple[dict[str, Any], dict[str, float], dict[str, Any]]:
     """Return the metrics of a training, its errors on the common windows, and the planning in it."""
-    data = _dataset(folder, variant.data, console)
-    place = folder / _slug([*variant.recipe, variant.data]) / f"seed_{seed}"
+    model = _model(folder, variant, seed, console)
+    place = model.parent.parent
     planning = place / _slug(["plan", *variant.planned])
-    trained = _once(
-        place / "model" / "metrics.json",
-        lambda: train(
-            compose_config(
-                "train",
-                [
-                    *variant.recipe,
-                    f"data.path={data}",
-                    f"seed={seed}",
-                    f"training.seed={seed}",
-                    f"output={place / 'model'}",
-                ],
-            ),
-            COMMAND,
-            console,
-        ),
-    )
+    trained = json.loads((place / "model" / "metrics.json").read_text(encoding="utf-8"))
     errors = _once(
         place / "errors.json",
-        lambda: _errors(place / "model" / "model", _dataset(folder, VALIDATION, console)),
+        lambda: _errors(model, _dataset(folder, VALIDATION, console)),
     )
     planned = _once(
         planning / "metrics.json",
@@ -274,7 +277,7 @@ def _run(
                 [
                     *PLANNED,
                     *variant.planned,
-                    f"model.path={place / 'model' / 'model'}",
+                    f"model.path={model}",
                     f"output={planning}",
                 ],
             ),
@@ -283,6 +286,30 @@ def _run(
         ),
     )
     return trained, errors, planned
+
+
+def _model(folder: Path, variant: Variant, seed: int, console: Console) -> Path:
+    """Train a variant, unless it is there, and return the folder of its model."""
+    data = _dataset(folder, variant.data, console)
+    place = folder / _slug([*variant.recipe, variant.data]) / f"seed_{seed}" / "model"
+    _once(
+        place / "metrics.json",
+        lambda: train(
+            compose_config(
+                "train",
+                [
+                    *variant.recipe,
+                    f"data.path={data}",
+                    f"seed={seed}",
+                    f"training.seed={seed}",
+                    f"output={place}",
+                ],
+            ),
+            COMMAND,
+            console,
+        ),
+    )
+    return place / "model"
 
 
 def _errors(model: Path, dataset: Path) -> dict[str, float]:

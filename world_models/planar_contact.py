@@ -60,6 +60,10 @@ class PlanarContactPredictor(nn.Module):
     perceptron on Fourier features of the path in the body's frame returns the body's displacement
     and turn in that frame. Where the body is in the world is an input too, because of walls.
 
+    Friction holds a body that nothing touches. A perceptron lets it creep, a fraction of a pixel an
+    action, and a search finds that and waits for the body to creep to the goal. So motions below
+    `config.least_motion` are none.
+
     The first point set is the pusher, one point; the second is the rigid body. Actions are two
     numbers, an affine function of the place that the pusher is commanded to.
     """
@@ -80,6 +84,7 @@ class PlanarContactPredictor(nn.Module):
             )
         self.body = counts[1]
         self.points = 1 + self.body
+        self.least_motion = config.least_motion / layout.scale
         features = latent - 2 * self.points
         commands = config.history + chunk
         self.response = nn.Parameter(torch.zeros(chunk, commands))
@@ -139,4 +144,7 @@ class PlanarContactPredictor(nn.Module):
         moved = origin[:, None] + turn(
             self.template.expand(len(newest), -1, -1), direction[:, None]
         )
+        if not self.training:
+            motion = torch.linalg.vector_norm(moved - body, dim=-1).mean(1)
+            moved = torch.where((motion < self.least_motion)[:, None, None], body, moved)
         return torch.cat([path[:, -1], moved.flatten(1), features + change[:, 3:]], dim=1)

@@ -31,6 +31,9 @@ class PredictorConfig:
     """Predictors trained side by side; from two on they predict `disagreement`."""
     octaves: int = 5
     """Frequencies of the Fourier features that `planar_contact` sees the pusher's path through."""
+    least_motion: float = 0.0
+    """Mean motion of the body's points in one action below which `planar_contact` lets it rest
+    [label unit]. Not in training, where there would be no gradient."""
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "heads", "history", "members"):
@@ -40,6 +43,10 @@ class PredictorConfig:
                 )
         if self.octaves < 0:
             raise ValueError(f"PredictorConfig(octaves) must be at least 0, got {self.octaves}.")
+        if not self.least_motion >= 0.0:
+            raise ValueError(
+                f"PredictorConfig(least_motion) must be at least 0, got {self.least_motion}."
+            )
 
 
 class ResidualPredictor(nn.Module):

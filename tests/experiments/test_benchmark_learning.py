@@ -9,7 +9,13 @@ import pytest
 from rich.console import Console
 
 from dexworld.experiments import benchmark_learning
-from dexworld.experiments.benchmark_learning import QUESTIONS, SEARCHES, Variant, ablation_tables
+from dexworld.experiments.benchmark_learning import (
+    QUESTIONS,
+    SEARCHES,
+    Variant,
+    ablation_tables,
+    learning_tables,
+)
 from dexworld.experiments.benchmark_tables import markdown
 from dexworld.experiments.command_line import compose_config
 from dexworld.experiments.config import register_schemas as register_plan
@@ -72,3 +78,13 @@ def test_a_table_is_measured_once(tmp_path: Path, monkeypatch) -> None:
     assert "keypoints px 25" in markdown(first, "test")
     errors = [json.loads(path.read_text()) for path in tmp_path.rglob("errors.json")]
     assert errors[0]["keypoints_25_static"] == errors[1]["keypoints_25_static"], "other windows"
+
+    monkeypatch.setattr(benchmark_learning, "BASE", questions["steps"][0])
+    monkeypatch.setattr(benchmark_learning, "TASK", planned[1:])
+    monkeypatch.setattr(benchmark_learning, "SEARCHES", {"quick": []})
+    monkeypatch.setattr(benchmark_learning, "_inverse", lambda *_: ["agent=noop"])
+    tables = learning_tables(tmp_path, 1, console)
+    quick, other = tables["searches at equal evaluations, and no search"]
+    assert quick["agent"] == "quick" and quick["evaluations_per_episode"] > 0
+    assert other["evaluations_per_episode"] == 0 and other["success"].startswith("0%")
+    assert len(sorted(tmp_path.rglob("model.safetensors"))) == len(models), "trained again"

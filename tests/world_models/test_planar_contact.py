@@ -70,9 +70,18 @@ def test_turning_back_undoes_turning(angle: float, x: float, y: float) -> None:
     torch.testing.assert_close(turn_back(turned, direction), vector)
 
 
-def predictor(features: int = 0, randomise: bool = True) -> PlanarContactPredictor:
+def predictor(
+    features: int = 0, randomise: bool = True, least_motion: float = 0.0
+) -> PlanarContactPredictor:
     torch.manual_seed(0)
-    config = PredictorConfig("planar_contact", width=12, depth=1, history=HISTORY, octaves=3)
+    config = PredictorConfig(
+        "planar_contact",
+        width=12,
+        depth=1,
+        history=HISTORY,
+        octaves=3,
+        least_motion=least_motion,
+    )
     made = PlanarContactPredictor(config, LAYOUT, 10 + features, 2, CHUNK).double()
     made.fit(torch.cat([torch.zeros(1, 2, dtype=torch.float64), BODY]))
     if randomise:
@@ -119,6 +128,29 @@ def test_the_predicted_body_is_rigid() -> None:
     torch.testing.assert_close(torch.cdist(later, later), torch.cdist(before, before))
     area = torch.linalg.det(later[:, [1, 3]] - later[:, [0]])  # not mirrored either
     torch.testing.assert_close(area, torch.linalg.det(before[:, [1, 3]] - before[:, [0]]))
+
+
+def test_a_body_rests_below_the_least_motion_but_not_in_training() -> None:
+    latents, past, actions = scene(rows=40)
+    free = predictor()(latents, past, actions)
+    before = points_of(latents[:, 0])
+    motion = (points_of(free) - before)[:, 1:].norm(dim=-1).mean(1)
+    bound = float(motion.detach().sort().values[19:21].mean())
+    assert int((motion < bound).sum()) == 20
+    made = predictor(least_motion=bound)
+    torch.testing.assert_close(made(latents, past, actions), free)  # it is being trained
+    later = made.eval()(latents, past, actions)
+    rests = motion < bound
+    assert torch.equal(points_of(later)[rests, 1:], before[rests, 1:])
+    assert torch.equal(points_of(later)[:, 0], points_of(free)[:, 0])
+    assert torch.equal(later[~rests], free[~rests])
+
+
+def test_the_least_motion_is_in_the_unit_of_the_labels() -> None:
+    layout = PointLayout(LAYOUT.sets, scale=200.0)
+    config = PredictorConfig("planar_contact", width=4, least_motion=0.5)
+    made = PlanarContactPredictor(config, layout, 10, 2, CHUNK)
+    assert made.least_motion == pytest.approx(0.0025)
 
 
 def test_a_body_that_is_not_rigid_is_made_so() -> None:

@@ -86,3 +86,5 @@ def test_no_octave_is_enough_and_fewer_are_refused() -> None:
     PredictorConfig(octaves=0)
     with pytest.raises(ValueError, match=r"octaves\) must be at least 0, got -1"):
         PredictorConfig(octaves=-1)
+    with pytest.raises(ValueError, match=r"least_motion\) must be at least 0, got nan"):
+        PredictorConfig(least_motion=float("nan"))
