@@ -84,12 +84,14 @@ $(LINK):
 	mkdir -p .dev
 	ln -sfn .. $(LINK)
 
+# robosuite without what it imports: scenes take its models, which are files.
 # torch first, alone: where pip is configured with a source of CPU builds it is taken from there,
 # and the resolver of the second step finds it installed.
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/python tests/check_environment.py interpreter
 	$(INSTALL) torch
 	$(INSTALL) -e '.[dev]'
+	$(INSTALL) --no-deps robosuite
 	@$(BIN)/python tests/check_environment.py one-opencv || \
 	  $(INSTALL) --force-reinstall --no-deps opencv-python-headless
 	@$(BIN)/python tests/check_environment.py packages

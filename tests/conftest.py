@@ -11,10 +11,12 @@ os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 import sys
+from collections.abc import Generator
 from types import ModuleType
 
 import beartype
 import hypothesis
+import pytest
 import torch
 from jaxtyping import install_import_hook
 
@@ -30,3 +32,14 @@ torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Skip what draws where nothing can be drawn with; the message says what to install."""
+    try:
+        return (yield)
+    except Exception as error:
+        if type(error).__name__ == "RenderingUnavailableError":
+            pytest.skip(str(error))
+        raise

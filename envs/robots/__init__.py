@@ -1,0 +1,1 @@
+"""Bodies that scenes are composed of: hands, and arms with hands."""
