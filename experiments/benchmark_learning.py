@@ -152,11 +152,14 @@ def learning_tables(folder: Path, seeds: int, console: Console) -> Tables:
     tables = ablation_tables(folder, seeds, console)
     tables["searches at equal evaluations, and no search"] = [
         *(
-            _acting_row(folder, name, lambda _, chosen=overrides: chosen, seeds, console)
+            _acting_row(folder, name, [overrides] * seeds, console)
             for name, overrides in SEARCHES.items()
         ),
         _acting_row(
-            folder, "inverse model", lambda seed: _inverse(folder, seed, console), seeds, console
+            folder,
+            "inverse model",
+            [_inverse(folder, seed, console) for seed in range(seeds)],
+            console,
         ),
     ]
     return tables
@@ -172,19 +175,13 @@ def ablation_tables(folder: Path, seeds: int, console: Console) -> Tables:
     }
 
 
-def _acting_row(
-    folder: Path,
-    name: str,
-    agent: Callable[[int], Sequence[str]],
-    seeds: int,
-    console: Console,
-) -> Row:
-    """Return what an agent reaches in the base models: the searches, and what does without one."""
+def _acting_row(folder: Path, name: str, agents: Sequence[Sequence[str]], console: Console) -> Row:
+    """Return what an agent, given as overrides for each seed, reaches in the base models."""
     rates, evaluations = [], []
-    for seed in range(seeds):
+    for seed, agent in enumerate(agents):
         model = _model(folder, BASE, seed, console)
         place = folder / "searches" / _slug([name]) / f"seed_{seed}"
-        settings = ["experiment=push_t_goal_state", *TASK, f"model.path={model}", *agent(seed)]
+        settings = ["experiment=push_t_goal_state", *TASK, f"model.path={model}", *agent]
         planned = _once(
             place / "metrics.json",
             lambda settings=settings, place=place: evaluate(  # type: ignore[misc]
@@ -195,7 +192,7 @@ def _acting_row(
         evaluations.append(planned["model_evaluations"] / planned["episodes"])
     return {
         "agent": name,
-        "seeds": seeds,
+        "seeds": len(agents),
         "success": _success(rates),
         "by_seed": ", ".join(f"{rate:.0%}" for rate in rates),
         "evaluations_per_episode": fmean(evaluations),
@@ -212,6 +209,7 @@ def _inverse(folder: Path, seed: int, console: Console) -> Sequence[str]:
                 "train",
                 [
                     "recipe=push_t_inverse",
+                    "training.steps=2500",
                     f"world_model={_model(folder, BASE, seed, console)}",
                     f"data.path={_dataset(folder, BASE.data, console)}",
                     f"seed={seed}",
