@@ -1,10 +1,11 @@
-"""Explorers without eyes: coloured noise, alone or on top of recorded trajectories."""
+"""Explorers without eyes: coloured noise, alone or on top of known trajectories."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 from gymnasium.spaces import Box, Space
@@ -18,6 +19,8 @@ CENTRES = ("start", "current", "space")
 now, or the middle of the action space."""
 
 Noise = NDArray[np.float64]
+
+_REMEMBERED: Final = 256  # episodes whose trajectories are kept
 
 
 def coloured_noise(rng: np.random.Generator, steps: int, actions: int, exponent: float) -> Noise:
@@ -163,22 +166,27 @@ class Trajectory:
     """Arguments of the environment's `reset` under which they were recorded."""
 
 
-class NoisyReplay:
-    """Repeats one of several trajectories, chosen by the seed, with coloured noise on top.
+Script = Callable[[int], Trajectory]
+"""From the seed of an episode to what happens in it; the same every time."""
 
-    The episode begins where the trajectory began (`reset_arguments`). After its last action, that
+
+class NoisyScript:
+    """Follows the trajectory that a script has for the seed, with coloured noise on top.
+
+    The episode begins where the trajectory begins (`reset_arguments`). After its last action, that
     one is held, under noise still.
 
     Args:
         action_space: bounded.
-        trajectories: to choose from.
+        script: knows, by whatever means, what to do in an episode.
+        steps: actions in an episode; after so many the noise repeats.
         exponent: of the noise's power spectrum `f^-exponent`.
         scale: standard deviation of the noise, as a share of half the range of the actions.
         seed: base of the random streams where `predict` is called without a state.
 
     Raises:
         TypeError: actions are no bounded `Box`.
-        ValueError: there are no trajectories, or one of them has no actions or others.
+        ValueError: noise is below zero.
     """
 
     observes: frozenset[str] = frozenset()
@@ -186,27 +194,24 @@ class NoisyReplay:
     def __init__(
         self,
         action_space: Space[Any],
-        trajectories: Sequence[Trajectory],
+        script: Script,
+        steps: int,
         exponent: float = 2.0,
         scale: float = 0.05,
         seed: int = 0,
     ) -> None:
         self.space, self.seed = _bounded(action_space), seed
-        if not trajectories:
-            raise ValueError("there are no trajectories to replay.")
-        for number, trajectory in enumerate(trajectories):
-            shape = np.shape(trajectory.actions)
-            if len(shape) < 1 or shape[1:] != self.space.shape or shape[0] == 0:
-                raise ValueError(
-                    f"trajectory {number} has actions of shape {shape}; to be replayed they are "
-                    f"(T, *{self.space.shape}), T at least 1."
-                )
         ColouredNoiseSettings(exponent, scale)
-        self.trajectories, self.exponent, self.scale = tuple(trajectories), exponent, scale
+        self.steps, self.exponent, self.scale = steps, exponent, scale
+        self._script = lru_cache(_REMEMBERED)(script)
 
     def trajectory(self, seed: int) -> Trajectory:
-        """Return the trajectory that the episode of a seed follows."""
-        return self.trajectories[seed % len(self.trajectories)]
+        """Return the trajectory that the episode of a seed follows.
+
+        Raises:
+            ValueError: it has no actions, or others than the environment.
+        """
+        return _followed(self._script(seed), seed, self.space)
 
     def reset_arguments(self, seed: int) -> dict[str, Any]:
         """Return the arguments of `reset` that begin the episode of a seed."""
@@ -214,7 +219,7 @@ class NoisyReplay:
 
     def start(self, seeds: Sequence[int]) -> NoiseState:
         """Nothing is drawn yet."""
-        return _blank(seeds, max(len(each.actions) for each in self.trajectories), self.space)
+        return _blank(seeds, self.steps, self.space)
 
     def take(self, state: NoiseState, rows: NDArray[np.intp]) -> NoiseState:
         """Return the given rows."""
@@ -227,27 +232,69 @@ class NoisyReplay:
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
     ) -> tuple[Actions, NoiseState]:
-        """Return the next recorded action of each row, with noise."""
+        """Return the next action of each row's trajectory, with noise."""
         rows = rows_of(observation)
         started = restarted(state, episode_start, rows)
         state = state or self.start([self.seed + row for row in range(rows)])
         state = _drawn(state, started, self.exponent)
-        recorded = np.stack(
-            [
-                self.trajectory(int(seed)).actions[
-                    min(int(age), len(self.trajectory(int(seed)).actions) - 1)
-                ]
-                for seed, age in zip(state.seeds, state.age, strict=True)
-            ]
-        ).astype(np.float64)
-        actions = recorded + self.scale * _now(state, self.space)
+        known = [self.trajectory(seed).actions for seed in state.seeds.tolist()]
+        ages = state.age.tolist()
+        followed = np.stack(
+            [actions[min(age, len(actions) - 1)] for actions, age in zip(known, ages, strict=True)]
+        )
+        actions = followed.astype(np.float64) + self.scale * _now(state, self.space)
         return folded(actions, self.space), replace(state, age=state.age + 1)
+
+
+class NoisyReplay(NoisyScript):
+    """Repeats one of several trajectories, chosen by the seed, with coloured noise on top.
+
+    Args:
+        action_space: bounded.
+        trajectories: to choose from.
+        exponent, scale, seed: as of `NoisyScript`.
+
+    Raises:
+        TypeError: actions are no bounded `Box`.
+        ValueError: there are no trajectories, or one of them has no actions or others.
+    """
+
+    def __init__(
+        self,
+        action_space: Space[Any],
+        trajectories: Sequence[Trajectory],
+        exponent: float = 2.0,
+        scale: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        if not trajectories:
+            raise ValueError("there are no trajectories to replay.")
+        space = _bounded(action_space)
+        self.trajectories = tuple(
+            _followed(each, number, space) for number, each in enumerate(trajectories)
+        )
+        longest = max(len(each.actions) for each in self.trajectories)
+        super().__init__(space, self._chosen, longest, exponent, scale, seed)
+
+    def _chosen(self, seed: int) -> Trajectory:
+        return self.trajectories[seed % len(self.trajectories)]
 
 
 def _bounded(space: Space[Any]) -> Box:
     if not isinstance(space, Box) or not space.is_bounded() or len(space.shape) != 1:
         raise TypeError(f"noise is added to actions of a bounded Box (A,), not of {space}.")
     return space
+
+
+def _followed(trajectory: Trajectory, number: int, space: Box) -> Trajectory:
+    """Return a trajectory whose actions can be taken; raise `ValueError` for one of others."""
+    shape = np.shape(trajectory.actions)
+    if len(shape) < 1 or shape[1:] != space.shape or shape[0] == 0:
+        raise ValueError(
+            f"trajectory {number} has actions of shape {shape}; to be replayed they are "
+            f"(T, *{space.shape}), T at least 1."
+        )
+    return trajectory
 
 
 def _blank(seeds: Sequence[int], steps: int, space: Box) -> NoiseState:

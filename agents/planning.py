@@ -15,6 +15,7 @@ from ..planners.base import Objective, Plan, Planner, WarmStart
 from ..planners.receding_horizon import shift
 from ..world_models.base import GOAL_PREFIX, ActionMap, Mapped, State, WorldModel, check_keys
 from .base import Actions, BatchedObservation, restarted, rows_of
+from .proposals import Proposer
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class PlanningAgent:
         action_map: what a decision means in actions; a decision is an action where None.
         execute: decisions carried out before planning again.
         episode_steps: actions in an episode, where plans shall not look beyond its end.
-        initial_plan: proposes plans at the start of an episode (a reference motion).
+        proposer: says where every search starts from (a reference motion, what a policy would do);
+            from what is left of the last plan where None.
         budget_s: time for a plan, in seconds.
         seed: base of the random streams where `predict` is called without a state.
 
@@ -103,7 +105,7 @@ class PlanningAgent:
         action_map: ActionMap | None = None,
         execute: int = 1,
         episode_steps: int | None = None,
-        initial_plan: Callable[[State], WarmStart] | None = None,
+        proposer: Proposer | None = None,
         budget_s: float | None = None,
         seed: int = 0,
     ) -> None:
@@ -120,7 +122,7 @@ class PlanningAgent:
         self.objective = objective
         self.execute = execute
         self.episode_steps = episode_steps
-        self.initial_plan = initial_plan
+        self.proposer = proposer
         self.budget_s = budget_s
         self.seed = seed
 
@@ -211,13 +213,17 @@ class PlanningAgent:
         """Encode, plan, and queue the beginning of the plan, for all rows at once."""
         if first:
             belief = self.model.encode(observation)
-            goal = self._goal(observation)
-            warm_start = self.initial_plan(belief) if self.initial_plan else None
+            goal, warm_start = self._goal(observation), None
         else:
             belief = self.model.encode(observation, state.belief, state.decisions)
             assert state.goal is not None
             goal, warm_start = state.goal, state.warm_start
+        seeds = _plan_seeds(state.seeds, state.plans)
         try:
+            if self.proposer is not None:
+                warm_start = self.proposer.propose(
+                    belief, goal, warm_start, horizon=horizon, seeds=seeds
+                )
             plan = self.planner.plan(
                 self.model,
                 self.objective,
@@ -225,13 +231,15 @@ class PlanningAgent:
                 goal,
                 horizon=horizon,
                 warm_start=warm_start,
-                seeds=_plan_seeds(state.seeds, state.plans),
+                seeds=seeds,
                 budget_s=self.budget_s,
             )
         except KeyError as error:
             if goal:
                 raise
             raise KeyError(f"{self._without_goal(observation)} ({error.args[0]})") from error
+        if self.proposer is not None:
+            plan = _counted(plan, self.proposer.evaluations)
         executed = _first(plan.actions, self.execute)
         queue = executed if self.action_map is None else self.action_map.to_env(executed, belief)
         return replace(
@@ -263,6 +271,15 @@ class PlanningAgent:
             f"the observation lacks the goal {sorted(missing)}; it has {sorted(observation)}. "
             "Wrap the environment in dexworld.envs.goal_observation.GoalObservation."
         )
+
+
+def _counted(plan: Plan, more: int) -> Plan:
+    """Return a plan whose search counts the candidates that were rolled out before it, too."""
+    search = plan.search
+    counts = tuple(more + count for count in search.evaluations_at)
+    return replace(
+        plan, search=replace(search, evaluations=more + search.evaluations, evaluations_at=counts)
+    )
 
 
 def _first(decisions: Tensor, count: int) -> Tensor:

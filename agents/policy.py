@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -107,15 +108,28 @@ def load_policy(path: str, algorithm: str, device: str = "auto") -> Policy:
         ValueError: it has no such algorithm.
         FileNotFoundError: there is no such file.
     """
+    kind = algorithm_class(algorithm)
+    if not any(Path(name).is_file() for name in (path, f"{path}.zip")):
+        raise FileNotFoundError(f"{path} is no file: give the zip that stable-baselines3 saved.")
+    policy: Policy = kind.load(path, device=device)
+    return policy
+
+
+def algorithm_class(name: str) -> Any:
+    """Return an algorithm of stable-baselines3 by the name of its class.
+
+    Raises:
+        ImportError: stable-baselines3 is not installed.
+        ValueError: it has no such algorithm.
+    """
     try:
         library = importlib.import_module("stable_baselines3")
     except ImportError as error:
         raise ImportError(
             "policies of stable-baselines3 need it: pip install 'dexworld[sb3]'."
         ) from error
-    kind = getattr(library, algorithm, None)
+    kind = getattr(library, name, None)
     if not hasattr(kind, "load"):
-        known = sorted(name for name in dir(library) if hasattr(getattr(library, name), "load"))
-        raise ValueError(f"stable-baselines3 has no algorithm {algorithm!r}. Valid: {known}.")
-    policy: Policy = kind.load(path, device=device)  # type: ignore[union-attr]
-    return policy
+        known = sorted(each for each in dir(library) if hasattr(getattr(library, each), "load"))
+        raise ValueError(f"stable-baselines3 has no algorithm {name!r}. Valid: {known}.")
+    return kind

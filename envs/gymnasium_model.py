@@ -72,7 +72,8 @@ class GymnasiumModel:
             environment can tell them from an exact state, so they are observed beside it.
 
     Raises:
-        TypeError: the environment has no `get_state` and `set_state`, or no `Box` actions.
+        TypeError: the environment has no `get_state` and `set_state`, no `Box` actions, or several
+            variants of its world.
         KeyError: the environment does not observe what is to be compared.
     """
 
@@ -87,6 +88,11 @@ class GymnasiumModel:
         if not isinstance(self.env.action_space, Box) or len(self.env.action_space.shape) != 1:
             raise TypeError(
                 f"planning needs a flat Box of actions, {self.env} has {self.env.action_space}."
+            )
+        if getattr(getattr(self.env.unwrapped, "simulation", None), "scenes", 1) > 1:
+            raise TypeError(
+                f"exact states of {self.env} do not say in which variant of its world they are: "
+                "plan in SimulatorModel (model=simulator), which observes the scene."
             )
         self.env.reset(seed=0)
         self._simulator: Any = self.env.unwrapped

@@ -73,11 +73,35 @@ class MujocoSimulation(ABC):
       gives from a copy, or from sensors.
     """
 
+    scenes: int = 1
+    """Variants of the world that there are, numbered from 0, all of the same sizes."""
+
     def __init__(self, model: mujoco.MjModel, substeps: int) -> None:
         self.model = model
+        self.scene = 0
         self.substeps = substeps
         self.data = mujoco.MjData(model)
         self.state_size = mujoco.mj_stateSize(model, EXACT)
+
+    def model_of(self, scene: int) -> mujoco.MjModel:
+        """Return the model of a variant of the world; keep those that were compiled lately."""
+        return self.model
+
+    def set_scene(self, scene: int) -> None:
+        """Change to a variant of the world, at its default state.
+
+        Exact states do not say which variant they are of: restore them in their own.
+        """
+        self.check_scene(scene)
+        self.model, self.scene = self.model_of(scene), scene
+        mujoco.mj_resetData(self.model, self.data)
+
+    def check_scene(self, scene: int) -> None:
+        """Raise `ValueError` for a variant that there is not."""
+        if not 0 <= scene < self.scenes:
+            raise ValueError(
+                f"scene={scene}: {type(self).__name__} has the scenes 0 to {self.scenes - 1}."
+            )
 
     def step(self, command: FloatArray) -> None:
         """Advance one control period towards `command`, in raw units."""

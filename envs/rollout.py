@@ -44,29 +44,33 @@ class RolloutResult(NamedTuple):
 class Rollout:
     """Rolls control sequences out from exact states with a pool of threads.
 
+    Rows may be of different `models`, one each, as long as these have the sizes of `model`.
+
     `threads` defaults to the cores this process may use. The states of one trajectory do not
     depend on the others, nor on the number of threads. A trajectory that diverges (MuJoCo warns),
     or meets a control or a state that is not finite, is NaN from there on, whichever way it is
     computed, so that no search takes it for a good one.
     """
 
-    def __init__(
-        self, model: mujoco.MjModel | Sequence[mujoco.MjModel], threads: int | None = None
-    ) -> None:
+    def __init__(self, model: mujoco.MjModel, threads: int | None = None) -> None:
         self.threads = len(os.sched_getaffinity(0)) if threads is None else threads
         if self.threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}.")
         self.model = model
-        first = model if isinstance(model, mujoco.MjModel) else model[0]
-        self._first = first
-        self._data = [mujoco.MjData(first) for _ in range(self.threads)]
+        self._data = [mujoco.MjData(model) for _ in range(self.threads)]
         self._pool = mujoco_rollout.Rollout(nthread=self.threads if self.threads > 1 else 0)
         self._workers = ThreadPoolExecutor(self.threads)  # starts a thread when it has work for it
-        self._slices = state_slices(first)
-        self._default = np.empty(mujoco.mj_stateSize(first, EXACT))
-        mujoco.mj_getState(first, mujoco.MjData(first), self._default, EXACT)
+        self._slices = state_slices(model)
+        self._default = np.empty(mujoco.mj_stateSize(model, EXACT))
+        mujoco.mj_getState(model, mujoco.MjData(model), self._default, EXACT)
 
-    def __call__(self, physics: FloatArray, controls: FloatArray, substeps: int) -> RolloutResult:
+    def __call__(
+        self,
+        physics: FloatArray,
+        controls: FloatArray,
+        substeps: int,
+        models: Sequence[mujoco.MjModel] | None = None,
+    ) -> RolloutResult:
         """Apply `controls` `(M, T * substeps, nu)` from exact states `(M, P)`."""
         steps = controls.shape[1]
         finite = _finite(physics, controls)
@@ -74,7 +78,7 @@ class Rollout:
             physics, controls = self._harmless(physics, controls, finite)
         spec, inputs = self._inputs(physics, controls)
         states, sensors = self._pool.rollout(
-            self.model,
+            self._models(models),
             self._data,
             self._part(physics, _BIT.mjSTATE_FULLPHYSICS),
             # Sensor row i shows the state before step i: one more step reveals the last state's.
@@ -85,21 +89,23 @@ class Rollout:
         )
         # After a warning of MuJoCo (a divergence) the rest of a trajectory is filled up: time stops.
         elapsed = states[:, substeps : steps + 1 : substeps, 0] - physics[:, :1]
-        due = self._first.opt.timestep * np.arange(substeps + 1, steps + 2, substeps)
-        failed = elapsed < due - 0.5 * self._first.opt.timestep
+        due = self.model.opt.timestep * np.arange(substeps + 1, steps + 2, substeps)
+        failed = elapsed < due - 0.5 * self.model.opt.timestep
         failed = (failed | ~finite[:, substeps - 1 : steps : substeps])[..., None]
         return RolloutResult(
             np.where(failed, np.nan, states[:, substeps - 1 : steps : substeps]),
             np.where(failed, np.nan, sensors[:, substeps : steps + 1 : substeps]),
         )
 
-    def sensors(self, physics: FloatArray) -> FloatArray:
+    def sensors(
+        self, physics: FloatArray, models: Sequence[mujoco.MjModel] | None = None
+    ) -> FloatArray:
         """Return the sensor readings `(M, nsensordata)` of exact states `(M, P)`."""
         finite = np.isfinite(physics).all(axis=1, keepdims=True)
         physics = np.where(finite, physics, self._default)
         spec, inputs = self._inputs(physics, self._part(physics, _BIT.mjSTATE_CTRL)[:, None])
         _, sensors = self._pool.rollout(
-            self.model,
+            self._models(models),
             self._data,
             self._part(physics, _BIT.mjSTATE_FULLPHYSICS),
             inputs,
@@ -108,7 +114,12 @@ class Rollout:
         )
         return np.where(finite, sensors[:, 0], np.nan)
 
-    def advance(self, physics: FloatArray, controls: FloatArray) -> FloatArray:
+    def advance(
+        self,
+        physics: FloatArray,
+        controls: FloatArray,
+        models: Sequence[mujoco.MjModel] | None = None,
+    ) -> FloatArray:
         """Return the exact states `(M, P)` after `controls` `(M, S, nu)`, warm start included.
 
         `mujoco.rollout` does not give the warm start back, so each row is stepped on its own; the
@@ -120,13 +131,14 @@ class Rollout:
 
         def run(data: mujoco.MjData, rows: NDArray[np.intp]) -> None:
             for row in rows.tolist():
-                mujoco.mj_setState(self._model_of(row), data, physics[row], EXACT)
+                model = self.model if models is None else models[row]
+                mujoco.mj_setState(model, data, physics[row], EXACT)
                 data.warning.number[:] = 0
                 for control in controls[row]:
                     data.ctrl[:] = control
-                    mujoco.mj_step(self._model_of(row), data)
+                    mujoco.mj_step(model, data)
                 if not data.warning.number.any():
-                    mujoco.mj_getState(self._model_of(row), data, result[row], EXACT)
+                    mujoco.mj_getState(model, data, result[row], EXACT)
 
         if len(parts) == 1:
             run(self._data[0], parts[0])
@@ -143,8 +155,10 @@ class Rollout:
         self._pool.close()
         self._workers.shutdown()
 
-    def _model_of(self, row: int) -> mujoco.MjModel:
-        return self.model if isinstance(self.model, mujoco.MjModel) else self.model[row]
+    def _models(
+        self, models: Sequence[mujoco.MjModel] | None
+    ) -> mujoco.MjModel | list[mujoco.MjModel]:
+        return self.model if models is None else list(models)
 
     def _harmless(
         self, physics: FloatArray, controls: FloatArray, finite: NDArray[np.bool_]

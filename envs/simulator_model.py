@@ -29,6 +29,7 @@ from .rollout import Rollout
 PHYSICS = "physics"
 TASK_STATE = "state"
 REWARD = "reward"
+SCENE = "scene"
 SOURCES = (PHYSICS, TASK_STATE)
 
 
@@ -39,6 +40,7 @@ class SimulatorModel:
     predicts the task state (`state`), the features that the environment's sensors give
     (`keypoints`, `pose`, ...) and, where the reward needs no goal of its own, `reward`.
     After an action that is not finite, or a divergence of the simulator, everything is NaN.
+    Where the world has variants, the observed `scene` says in which one each problem is.
 
     Args:
         environment: a registered id, or an environment made by `gymnasium.make`.
@@ -81,13 +83,14 @@ class SimulatorModel:
         self.source = source
         self.action_space: Box = base.action_space
         self._rollout = Rollout(simulation.model, threads)
+        self._varied = simulation.scenes > 1
         exact = source == PHYSICS
         self._size_of_source = simulation.state_size if exact else len(simulation.get_task_state())
 
     @property
     def observes(self) -> frozenset[str]:
-        """The key of the source."""
-        return frozenset({self.source})
+        """The key of the source, and the scene where the world has variants."""
+        return frozenset({self.source, SCENE} if self._varied else {self.source})
 
     @property
     def predicts(self) -> frozenset[str]:
@@ -113,8 +116,9 @@ class SimulatorModel:
                 f"the observation {self.source!r} has shape {observed.shape}; a batch of those of "
                 f"{type(self.env).__name__} has (B, {size}). Is it from another environment?"
             )
+        scene = self._observed_scene(observation)
         if self.source == PHYSICS:
-            return self._carried(observed)
+            return self._carried(observed, scene)
         physics = self.simulation.physics(observed)
         if previous is not None and actions is not None:
             check_actions(actions, self.action_space, dims="BKA", state=previous)
@@ -125,7 +129,7 @@ class SimulatorModel:
             if episode_start is not None:
                 started = episode_start.cpu().numpy()
             physics = np.where(started[:, None], physics, expected)
-        return self._carried(physics)
+        return self._carried(physics, scene)
 
     def rollout(
         self,
@@ -139,7 +143,8 @@ class SimulatorModel:
         physics = np.repeat(self._physics(state), candidates, axis=0)
         commands = self._commands(actions.flatten(0, 1))
         controls = self.simulation.controls(commands, physics)
-        result = self._rollout(physics, controls, self.simulation.substeps)
+        models = self._models(state.get(SCENE), candidates)
+        result = self._rollout(physics, controls, self.simulation.substeps, models)
         predictions = self._predictions(result.sensors, keys)
         return {
             key: torch.from_numpy(value.reshape(batch, candidates, *value.shape[1:]))
@@ -149,7 +154,7 @@ class SimulatorModel:
     def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
         """Return the exact state one control period later."""
         check_actions(actions, self.action_space, dims=STEP, state=state)
-        return self._carried(self._advance(state, actions.unsqueeze(1)))
+        return self._carried(self._advance(state, actions.unsqueeze(1)), state.get(SCENE))
 
     def close(self) -> None:
         """End the rollout threads."""
@@ -159,7 +164,7 @@ class SimulatorModel:
         """Return exact states `(B, P)` after `actions` `[B, K, A]`."""
         physics = self._physics(state)
         controls = self.simulation.controls(self._commands(actions), physics)
-        return self._rollout.advance(physics, controls)
+        return self._rollout.advance(physics, controls, self._models(state.get(SCENE)))
 
     def _commands(self, actions: Tensor) -> FloatArray:
         """Return actions `[M, T, A]` as raw commands, NaN where they are not finite."""
@@ -168,14 +173,38 @@ class SimulatorModel:
         return self.env.raw_action(numbers.where(numbers.isfinite(), torch.nan).numpy())
 
     def _physics(self, state: State) -> FloatArray:
-        check_state(state, {PHYSICS: (self.simulation.state_size,)}, self)
+        shapes = {PHYSICS: (self.simulation.state_size,)} | ({SCENE: (1,)} if self._varied else {})
+        check_state(state, shapes, self)
         physics: FloatArray = state[PHYSICS].numpy()
         return physics
 
-    def _carried(self, physics: FloatArray) -> State:
+    def _observed_scene(self, observation: Observation) -> Tensor | None:
+        """Return the variant of each problem `[B, 1]`; None where there is only one."""
+        if not self._varied:
+            return None
+        scene = np.array(observation[SCENE], np.int64)
+        if scene.shape != (len(observation[self.source]), 1):
+            raise ValueError(
+                f"the observation {SCENE!r} has shape {scene.shape}; a batch of scenes has (B, 1)."
+            )
+        for number in np.unique(scene).tolist():
+            self.simulation.check_scene(number)
+        return torch.from_numpy(scene)
+
+    def _models(self, scene: Tensor | None, times: int = 1) -> list[mujoco.MjModel] | None:
+        """Return the model of each problem, `times` in a row; None where all share the first."""
+        if scene is None or not self._varied:
+            return None
+        numbers = scene[:, 0].tolist()
+        models = {number: self.simulation.model_of(number) for number in set(numbers)}
+        return [models[number] for number in numbers for _ in range(times)]
+
+    def _carried(self, physics: FloatArray, scene: Tensor | None) -> State:
         command = self.env.normalised_action(self.simulation.command(physics))
-        predictions = self._predictions(self._rollout.sensors(physics), None)
+        sensors = self._rollout.sensors(physics, self._models(scene))
+        predictions = self._predictions(sensors, None)
         return {
+            **({} if scene is None else {SCENE: scene}),
             PHYSICS: torch.from_numpy(physics),
             COMMAND: torch.from_numpy(command),
             **{key: torch.from_numpy(value) for key, value in predictions.items()},

@@ -90,6 +90,33 @@ def _data(arguments: argparse.Namespace) -> Tables:
     }
 
 
+def _require_stable_baselines(arguments: argparse.Namespace) -> None:
+    from dexworld.experiments.benchmark_imagination import require_stable_baselines
+
+    require_stable_baselines()
+
+
+def _imagination(arguments: argparse.Namespace) -> Tables:
+    from dexworld.experiments.benchmark_imagination import imagination_speed, training_speed
+
+    return {
+        "PushTGoal, simulated and imagined": imagination_speed(arguments.seconds),
+        "PPO on PushTGoal, end to end": training_speed(arguments.seconds),
+    }
+
+
+def _require_franka(arguments: argparse.Namespace) -> None:
+    from dexworld.experiments.benchmark_kinematics import require_franka
+
+    require_franka()
+
+
+def _kinematics(arguments: argparse.Namespace) -> Tables:
+    from dexworld.experiments.benchmark_kinematics import kinematics_speed
+
+    return kinematics_speed()
+
+
 def _learning(arguments: argparse.Namespace) -> Tables:
     from dexworld.experiments.benchmark_learning import learning_tables
 
@@ -101,6 +128,8 @@ BENCHMARKS = {
     "envs": Benchmark(_envs, _require_gym_pusht),
     "twin": Benchmark(_twin, _require_golden),
     "data": Benchmark(_data, _require_gym_pusht),
+    "imagination": Benchmark(_imagination, _require_stable_baselines),
+    "kinematics": Benchmark(_kinematics, _require_franka),
     "learning": Benchmark(_learning, on_request=True),
 }
 UNAVAILABLE = (ImportError, FileNotFoundError)
@@ -182,6 +211,8 @@ def _parser() -> argparse.ArgumentParser:
         "planners: final cost against evaluations and time, on a bounded linear-quadratic "
         "problem and on PushT. "
         "data: frames/s of collection, training windows/s of the cache against files. "
+        "imagination: steps/s of PushTGoal in a learned model against the simulator's, and of PPO. "
+        "kinematics: joints to keypoints and gradients back, against loops over MuJoCo. "
         "learning (an hour or more, only by name): what learned models owe to each part.",
     )
     parser.add_argument(

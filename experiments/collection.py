@@ -122,12 +122,14 @@ class Recipe:
             )
 
     def _recorded(self, env: Any) -> frozenset[str]:
+        offered = frozenset(getattr(env, "observation_keys", ()))
+        frames = frozenset(key for key in offered if key.startswith(PIXELS)) or frozenset({PIXELS})
         if self.observe is not None:
             keys = frozenset(self.observe)
+            frames = frames & keys or frames  # of some cameras, where they are named
         else:
-            offered = getattr(env, "observation_keys", ())
-            keys = frozenset(k for k in offered if k != PHYSICS and not k.startswith(PIXELS))
-        return keys if self.images == "none" else keys | {PIXELS}
+            keys = offered - frames - {PHYSICS}
+        return keys if self.images == "none" else keys | frames
 
     def described(self) -> dict[str, Any]:
         """Return it in the types of JSON, as it is kept in a dataset."""

@@ -14,33 +14,39 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from dexworld.agents.base import Agent, NoOpAgent, RandomAgent, ReplayAgent
+from dexworld.agents.belief_policy import BeliefPolicy
 from dexworld.agents.inverse_model import InverseAgent
 from dexworld.agents.planning import PlanningAgent
-from dexworld.agents.policy import PolicyAgent, load_policy
+from dexworld.agents.policy import Policy, PolicyAgent, load_policy
+from dexworld.agents.proposals import PolicyProposer, Proposer
 from dexworld.envs.gymnasium_model import PHYSICS, REWARD, GymnasiumModel
 from dexworld.envs.simulator_model import SimulatorModel
 from dexworld.experiments.environments import check_arguments, environment
 from dexworld.experiments.evaluation import EnvMaker
 from dexworld.experiments.recordings import recorded_actions
+from dexworld.experiments.rough_plans import RoughConfig, make_staged_plans
 from dexworld.experiments.schema import build, schema
 from dexworld.planners.base import Objective
 from dexworld.planners.cem import CEM
 from dexworld.planners.cem_gradient import CEMGradient
 from dexworld.planners.gradient import GradientPlanner
+from dexworld.planners.grip import Grip
 from dexworld.planners.icem import ICEM
 from dexworld.planners.mppi import MPPI
 from dexworld.planners.objectives import (
     Disagreement,
     KeypointDistance,
     LatentDistance,
+    NegativeReturn,
     NegativeReward,
     PoseError,
     Reach,
     Smoothness,
 )
+from dexworld.planners.pose_terms import Drift, Fall, Tilt
 from dexworld.planners.shooting import RandomShooting
 from dexworld.world_models.actions import Chain, Chunks, Hold, Increments, Interpolate
-from dexworld.world_models.base import ActionMap, WorldModel
+from dexworld.world_models.base import ActionMap, Mapped, WorldModel
 from dexworld.world_models.inverse import InverseModel
 from dexworld.world_models.latent import LatentWorldModel
 from dexworld.world_models.pretrained import shipped_checkpoints
@@ -57,19 +63,26 @@ TERMS: dict[str, type[Any]] = {
     "keypoints": KeypointDistance,
     "agent": KeypointDistance,
     "pose": PoseError,
+    "drift": Drift,
+    "tilt": Tilt,
+    "fall": Fall,
+    "grip": Grip,
+    "posture": LatentDistance,
     "latent": LatentDistance,
     "reach": Reach,
     "smoothness": Smoothness,
     "reward": NegativeReward,
+    "value": NegativeReturn,
     "disagreement": Disagreement,
 }
 """Slots of the objective: each may hold one term."""
-KEYS = {"agent": "agent"}
+KEYS = {"agent": "agent", "posture": "joints"}
 """Predictions that the terms of slots read, where it is not what the term reads by default."""
 FROM_FILES = {
     "replay": "a recorded episode or a folder of them",
     "sb3": "a saved policy",
     "inverse": "a folder of dexworld-train recipe=push_t_inverse",
+    "belief_policy": "a policy.zip of dexworld-train-agent",
 }
 KINDS = ("planning", "noop", "random", *FROM_FILES)
 """Kinds of agents; some act from files."""
@@ -123,14 +136,22 @@ class AgentConfig:
     """Who acts, and how."""
 
     kind: str = "planning"
-    """planning; the floors noop and random; replay (recordings); sb3 (a trained policy); inverse
-    (an inverse model on the latents of a learned model)."""
+    """planning; the floors noop and random; replay (recordings); sb3 (a trained policy);
+    belief_policy (one trained in a model); inverse (an inverse model on the latents of one)."""
     path: str | None = None
     """What replay repeats (a folder of dexworld-teleoperate), inverse acts by (a folder of
-    dexworld-train), or sb3 loads (a zip, which can run any code when it is loaded: only open files
-    you trust)."""
+    dexworld-train), or sb3 and belief_policy load (a zip, which can run any code when it is loaded:
+    only open files you trust)."""
     algorithm: str = "PPO"
     """Class of stable-baselines3 that saved the policy."""
+    policy: str | None = None
+    """A policy.zip of dexworld-train-agent, whose plans join those that planning searches among."""
+    policy_plans: int = 16
+    """How many of them, each rolled out in the model."""
+    policy_noise: float = 0.3
+    """Standard deviation of the noise on their decisions, as a share of half the range."""
+    rough: RoughConfig | None = None
+    """Where searches start from: a plan in the kinematics of a hand on an arm."""
     observes: list[str] = field(default_factory=list)
     """Observation keys that the policy is given; its own, or the environment's, where empty."""
     execute: int = 1
@@ -269,7 +290,8 @@ def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:
     """Return the agent that plans.
 
     Raises:
-        ValueError: a term would compare decisions that are increments with an absolute command.
+        ValueError: a term would compare decisions that are increments with an absolute command, or
+            discount otherwise than the model's values do.
     """
     smoothness = config.objective.smoothness  # type: ignore[attr-defined]
     if config.agent.increment is not None and smoothness is not None and smoothness.from_command:
@@ -278,16 +300,53 @@ def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:
             "compare the first one with the command itself: set "
             "objective.smoothness.from_command=false, or agent.increment=null."
         )
+    _check_discount(config, model)
+    action_map = make_action_map(config.agent, model)
     return PlanningAgent(
         model,
         build(config.planner),
         make_objective(config.objective),
-        action_map=make_action_map(config.agent, model),
+        action_map=action_map,
         execute=config.agent.execute,
         episode_steps=config.env.episode_steps if config.agent.shrink_horizon else None,
+        proposer=_make_proposer(config, model, action_map),
         budget_s=config.agent.budget_s,
         seed=config.seed,
     )
+
+
+def _make_proposer(
+    config: PlanConfig, model: WorldModel, action_map: ActionMap
+) -> Proposer | None:
+    agent = config.agent
+    if agent.rough is not None:
+        if agent.policy is not None:
+            raise ValueError("agent.rough and agent.policy both propose plans: set one to null.")
+        objective = make_objective(config.objective)
+        return make_staged_plans(
+            agent.rough, model, action_map, objective, agent.execute, agent.increment
+        )
+    if agent.policy is None:
+        return None
+    policy = load_policy(agent.policy, agent.algorithm, str(model.device))
+    decided = Mapped(model, action_map)
+    return PolicyProposer(decided, policy, agent.policy_plans, agent.policy_noise)
+
+
+def _check_discount(config: PlanConfig, model: WorldModel) -> None:
+    """Raise `ValueError` where the objective's value is not the one that the model has learned."""
+    value = config.objective.value  # type: ignore[attr-defined]
+    if value is None or not isinstance(model, LatentWorldModel) or model.config.heads is None:
+        return  # what a model does not predict is refused elsewhere
+    per_decision = config.agent.steps_per_decision // model.config.chunk
+    learned = model.config.heads.discount
+    if value.discount != learned or value.actions != per_decision:
+        raise ValueError(
+            f"objective.value.discount={value.discount} and objective.value.actions={value.actions}"
+            f", but the values of {config.model.path} are discounted by {learned} an action of the "
+            f"model, of which a decision lasts {per_decision}: set "
+            f"objective.value.discount={learned} objective.value.actions={per_decision}."
+        )
 
 
 def make_inverse_agent(config: PlanConfig) -> InverseAgent:
@@ -308,6 +367,17 @@ def make_inverse_agent(config: PlanConfig) -> InverseAgent:
     )
 
 
+def make_belief_policy(config: PlanConfig) -> BeliefPolicy:
+    """Return the agent that asks a policy about a model's beliefs.
+
+    Raises:
+        ValueError, TypeError: the policy was trained on other observations, or decides otherwise.
+    """
+    model, agent = make_model(config), config.agent
+    policy: Policy = load_policy(str(agent.path), agent.algorithm, str(model.device))
+    return BeliefPolicy(model, policy, action_map=make_action_map(agent, model), seed=config.seed)
+
+
 def make_agent(config: PlanConfig) -> Agent:
     """Return who acts, of the configured kind.
 
@@ -325,6 +395,8 @@ def make_agent(config: PlanConfig) -> Agent:
         raise ValueError(f"agent.kind={agent.kind} needs agent.path, {FROM_FILES[agent.kind]}.")
     if agent.kind == "inverse":
         return make_inverse_agent(config)
+    if agent.kind == "belief_policy":
+        return make_belief_policy(config)
     if agent.kind == "replay":
         return ReplayAgent(recorded_actions(Path(str(agent.path)), env.id, env.kwargs))
     probe = make_env(config, frozenset())()

@@ -36,10 +36,14 @@ class EpisodeResult:
     max_reward: float = -np.inf
     plan_seconds: list[float] = field(default_factory=list)
     """Wall time of each plan; plans made in one call share its time equally."""
+    plan_cpu_seconds: list[float] = field(default_factory=list)
+    """Time that all cores together worked on each plan: the same on a machine that is busy."""
     model_evaluations: int = 0
     """Candidates rolled out for this episode."""
     non_finite: int = 0
     """Candidates whose cost was not finite."""
+    lift: bool | None = None
+    """Whether what is in the hand at the end can be lifted; None where nothing tells."""
 
 
 @runtime_checkable
@@ -112,7 +116,7 @@ def _run_wave(
     active = np.arange(len(envs))
     while len(active):
         stacked = {key: np.stack([each[key] for each in observations]) for key in observations[0]}
-        before = time.perf_counter()
+        before = time.perf_counter(), time.process_time()
         actions, state = agent.predict(stacked, state)
         _record_plans(state, [results[row] for row in active], observers, before)
         going = []
@@ -126,9 +130,11 @@ def _run_wave(
             if not (terminated or truncated):
                 going.append(position)
         for position in sorted(set(range(len(active))) - set(going)):
+            row = active[position]
+            results[row].lift = _lift(envs[row])
             for observer in observers:
-                observer.end(results[active[position]])
-            yield results[active[position]]
+                observer.end(results[row])
+            yield results[row]
         if len(going) < len(active):
             kept = np.asarray(going, np.intp)
             active, state = active[kept], agent.take(state, kept)
@@ -147,18 +153,32 @@ def _record_step(result: EpisodeResult, reward: float, info: dict[str, Any]) -> 
     result.success = result.success or result.success_at_end
 
 
+def _lift(env: gym.Env[Any, Any]) -> bool | None:
+    """Return whether what the environment shows holds in a lift, where it can try."""
+    attempt = getattr(env.unwrapped, "lift", None)
+    return None if attempt is None else bool(attempt().holds)
+
+
 def _record_plans(
-    state: Any, results: list[EpisodeResult], observers: Sequence[Observer], before: float
+    state: Any,
+    results: list[EpisodeResult],
+    observers: Sequence[Observer],
+    before: tuple[float, float],
 ) -> None:
     fresh = state.fresh if isinstance(state, PlanningState) else ()
     if not fresh:
         return
     # The whole of `predict` is what a robot waits for: encoding, the search, the bookkeeping.
-    seconds = (time.perf_counter() - before) / sum(len(made.rows) for made in fresh)
+    plans = sum(len(made.rows) for made in fresh)
+    seconds, cpu_seconds = (
+        (now - then) / plans
+        for now, then in zip((time.perf_counter(), time.process_time()), before, strict=True)
+    )
     for made in fresh:
         for index, row in enumerate(made.rows):
             result = results[row]
             result.plan_seconds.append(seconds)
+            result.plan_cpu_seconds.append(cpu_seconds)
             result.model_evaluations += made.plan.search.evaluations
             result.non_finite += int(made.plan.search.non_finite[index])
             for observer in observers:
@@ -182,16 +202,22 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     successes = sum(bool(result.success) for result in results)
     at_end = sum(bool(result.success_at_end) for result in results)
     reached = [r.steps_to_success for r in results if r.steps_to_success is not None]
+    lifted = [r.lift for r in results if r.lift is not None]
+    lift = {"lift_rate": sum(lifted) / len(lifted)} if lifted else {}
+    if lifted:
+        lift["lift_interval"] = list(wilson_interval(sum(lifted), len(lifted)))
     return {
         "episodes": episodes,
         "success_rate": successes / episodes,
         "success_interval": list(wilson_interval(successes, episodes)),
         "success_rate_at_end": at_end / episodes,
         "success_interval_at_end": list(wilson_interval(at_end, episodes)),
+        **lift,
         "mean_steps_to_success": fmean(reached) if reached else None,
         "mean_max_reward": fmean(r.max_reward for r in results),
         "mean_return": fmean(r.episode_return for r in results),
         "plan_latency_s": percentiles([s for r in results for s in r.plan_seconds]),
+        "plan_cpu_s": percentiles([s for r in results for s in r.plan_cpu_seconds]),
         "plans": sum(len(r.plan_seconds) for r in results),
         "model_evaluations": sum(r.model_evaluations for r in results),
         "non_finite_candidates": sum(r.non_finite for r in results),

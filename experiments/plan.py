@@ -157,11 +157,13 @@ def _metrics(
 
 
 def _agent_name(config: PlanConfig) -> str:
-    if config.agent.kind == "sb3":
+    if config.agent.kind in ("sb3", "belief_policy"):
         return f"{config.agent.algorithm} {config.agent.path}"
     if config.agent.kind != "planning":
         return config.agent.kind
     model, planner = config.model, type(config.planner).__name__
+    if config.agent.policy is not None:
+        planner += f" guided by {config.agent.algorithm}"
     if model.kind == "latent":
         return f"{planner} in {'/'.join(Path(str(model.path)).parts[-2:])} (learned)"
     dynamics = model.source if model.kind == "simulator" else model.kind

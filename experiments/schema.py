@@ -33,4 +33,6 @@ def _schema(built: type[Any], key: str | None) -> type[Any]:
 
 def build(settings: Any) -> Any:
     """Return what a schema describes; raise `ValueError` for settings that cannot be."""
-    return type(settings).builds(**vars(settings))
+    # YAML has lists where dataclasses have tuples.
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(settings).items()}
+    return type(settings).builds(**values)

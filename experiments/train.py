@@ -1,4 +1,4 @@
-"""`dexworld-train`: trains a latent world model, or an inverse model in one, on a dataset."""
+"""`dexworld-train`: trains a latent world model, an inverse model in one, or heads of one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from dexworld.experiments.command_line import (
@@ -27,10 +28,12 @@ from dexworld.experiments.command_line import (
     provenance,
     settings_help,
 )
+from dexworld.experiments.head_training import make_heads
 from dexworld.experiments.inverse_training import make_inverse
 from dexworld.experiments.prediction_strips import prediction_strip
 from dexworld.experiments.progress import console_of_errors
 from dexworld.experiments.training import (
+    HEADS,
     INVERSE,
     WORLD_MODEL,
     DataConfig,
@@ -45,6 +48,8 @@ from dexworld.experiments.training import (
 from dexworld.world_models.configuration import to_json
 from dexworld.world_models.distributed import rank
 from dexworld.world_models.encoders import EncoderConfig
+from dexworld.world_models.head_training import HeadTraining
+from dexworld.world_models.heads import HeadsConfig
 from dexworld.world_models.inverse import InverseModel
 from dexworld.world_models.latent import LatentConfig, LatentWorldModel
 from dexworld.world_models.latent_loss import LossConfig
@@ -57,6 +62,7 @@ CONFIG, METRICS = "config.yaml", "metrics.json"
 KINDS: dict[str, Callable[..., tuple[Any, TrainingData]]] = {
     WORLD_MODEL: make_world_model,
     INVERSE: make_inverse,
+    HEADS: make_heads,
 }
 """What makes what is trained, and its data."""
 
@@ -88,7 +94,7 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
                 if isinstance(trained, LatentWorldModel) and board is not None:
                     strip = prediction_strip(trained, data.validation)
                     board.add_image("predicted_beside_real", strip, step, dataformats="HWC")
-                return measure(trained, data.validation)
+                return measure(finished(trained), data.validation)
 
             shown = _task(progress, config.name)
 
@@ -111,8 +117,7 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
             result = trainer.fit(model, data.batches, resume=config.resume)
     if not first:
         return {}
-    trained = result.model
-    assert isinstance(trained, (LatentWorldModel, InverseModel))
+    trained = finished(result.model)
     lengths = dataset.episodes["length"][: config.data.max_episodes]
     told = folder / METRICS
     took = {"seconds": time.monotonic() - began, "resumed_from": result.resumed_from}
@@ -140,6 +145,13 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
     return metrics
 
 
+def finished(trained: nn.Module) -> LatentWorldModel | InverseModel:
+    """Return the model that was trained, without what only its training needs."""
+    model = trained.model if isinstance(trained, HeadTraining) else trained
+    assert isinstance(model, (LatentWorldModel, InverseModel))
+    return model
+
+
 def portable(command: str) -> str:
     """Return a command in which files are called by their names, not by where this machine has them.
 
@@ -151,6 +163,7 @@ def portable(command: str) -> str:
 def _sampling(config: TrainConfig) -> dict[str, Any]:
     """Return what decides which windows are drawn."""
     names = ("frames", "batch_size", "validation_fraction", "max_episodes")
+    names += ("reward", "terminal") if config.kind == HEADS else ()
     sampling = {name: getattr(config.data, name) for name in names}
     return {**sampling, "gaps": list(config.data.gaps), "seed": config.seed}
 
@@ -218,14 +231,16 @@ def _run(composed: DictConfig) -> None:
 
 
 HELP = """\
-dexworld-train trains a latent world model on a dataset of dexworld-collect, or an inverse model on
-the latents of one, which is the baseline of planning in it. It writes the model (config.json,
-model.safetensors), checkpoints, TensorBoard curves with predicted-beside-real pictures, and
-metrics.json into `output`; the same command again goes on where it was interrupted.
+dexworld-train trains a latent world model on a dataset of dexworld-collect, an inverse model on
+the latents of one, which is the baseline of planning in it, or reward and value heads of one, which
+is left as it is. It writes the model (config.json, model.safetensors), checkpoints, TensorBoard
+curves with predicted-beside-real pictures, and metrics.json into `output`; the same command again
+goes on where it was interrupted.
 
   dexworld-train recipe=push_t_state data.path=outputs/play output=outputs/model
   dexworld-train recipe=push_t_pixels data.path=outputs/play training.steps=2000
   dexworld-train recipe=push_t_inverse data.path=outputs/play world_model=outputs/model/model
+  dexworld-train recipe=push_t_value data.path=outputs/play initial=outputs/model/model
   torchrun --nproc-per-node 2 -m dexworld.experiments.train training.strategy=ddp \\
       training.devices=2 ...
 
@@ -247,6 +262,7 @@ def main() -> None:
             "model.encoder.": EncoderConfig,
             "model.predictor.": PredictorConfig,
             "model.loss.": LossConfig,
+            "model.heads.": HeadsConfig,
             "training.": TrainingSettings,
         }
         sys.stdout.write(f"{HELP}{settings_help(groups)}\n\n")

@@ -30,14 +30,19 @@ from dexworld.world_models.data.windows import (
     WindowSettings,
     split,
 )
+from dexworld.world_models.head_errors import head_errors
+from dexworld.world_models.head_training import TERMINAL
+from dexworld.world_models.heads import REWARD
 from dexworld.world_models.inverse import InverseModel, action_errors
 from dexworld.world_models.latent import LATENT, LatentConfig, LatentWorldModel
 from dexworld.world_models.open_loop import STEPS, open_loop_errors
 from dexworld.world_models.training_settings import TrainingSettings
 
 VALIDATION_WINDOWS = 256
-WORLD_MODEL, INVERSE = "world_model", "inverse"
+WORLD_MODEL, INVERSE, HEADS = "world_model", "inverse", "heads"
 """What can be trained."""
+AHEAD = {WORLD_MODEL: STEPS, INVERSE: STEPS, HEADS: (*STEPS, 50)}
+"""Environment steps after which predictions are measured."""
 MEASURED_EPISODES = 256
 """Of which mean and deviation of observed numbers are taken."""
 ENCODED_AT_ONCE = 256
@@ -65,6 +70,11 @@ class DataConfig:
     """Use only so many episodes, the first ones; all where null."""
     rebuild_cache: bool = False
     """Replace a cache that was built from other data."""
+    reward: str = "next.reward"
+    """Column of the reward that heads learn."""
+    terminal: str | None = "next.success"
+    """Column that says where episodes end for good, so that nothing more is to be had; null where
+    it goes on being worth something."""
 
 
 @dataclass
@@ -72,7 +82,8 @@ class TrainConfig:
     """Everything that `dexworld-train` reads."""
 
     kind: str = WORLD_MODEL
-    """What is trained: a world_model, or an inverse model on the latents of one."""
+    """What is trained: a world_model, an inverse model on the latents of one, or the heads of one
+    (reward and value)."""
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = field(default_factory=dict)
     """Settings of the model; what is not given is the default of LatentConfig or InverseConfig."""
@@ -82,7 +93,8 @@ class TrainConfig:
         default_factory=schema(TrainingSettings)
     )
     initial: str | None = None
-    """A model (folder or name) whose weights to begin with, where they have the same shapes."""
+    """A model (folder or name) whose weights to begin with, where they have the same shapes; the
+    one whose heads are trained."""
     freeze_encoder: bool = False
     """Keep the encoder of `initial`, encode all frames once, and train the rest on latents."""
     name: str = "train"
@@ -290,17 +302,20 @@ def make_data(
         keys += [each.label for each in model.config.points.sets]
         keys += [PIXELS] if model.decoder is not None else []
     keys = list(dict.fromkeys(keys))
+    outcomes = {data.reward: REWARD} if config.kind == HEADS else {}
+    outcomes |= {data.terminal: TERMINAL} if outcomes and data.terminal else {}
     transforms: dict[str, Transform] = {}
     if config.freeze_encoder:
         transforms[LATENT] = frozen_encoder(model, data.observes)
     cache = Cache.open(
         dataset,
-        [*map(column, keys), ACTION],
+        [*map(column, keys), *outcomes, ACTION],
         transforms=transforms,
         rebuild=data.rebuild_cache or bool(transforms),
         progress=progress,
     )
     names = {column(key): key for key in keys} | dict.fromkeys(transforms, LATENT)
+    names |= outcomes
 
     def draw(settings: WindowSettings, count: int, episodes: NDArray[np.int64]) -> WindowSampler:
         return WindowSampler(
@@ -313,7 +328,8 @@ def make_data(
         )
 
     sampler = draw(settings, data.batch_size, train)
-    longest = min(-(-max(STEPS) // chunk) * chunk, int(cache.lengths[validate].max()) - 1)
+    furthest = -(-max(AHEAD[config.kind]) // chunk) * chunk
+    longest = min(furthest, int(cache.lengths[validate].max()) - 1)
     single = WindowSettings(longest + 1, (1, 1), 1, past)
     measured = draw(single, VALIDATION_WINDOWS, validate).batch(0)
     fingerprint = cache.dataset.fingerprint()
@@ -367,7 +383,14 @@ def make_world_model(
 
 
 def measure(model: LatentWorldModel | InverseModel, windows: Windows) -> dict[str, float]:
-    """Return the open-loop errors of a world model or the errors of actions, on its device."""
+    """Return the errors of what was trained, on its device.
+
+    Those of a world model are open-loop errors, those of an inverse model are of actions, and where
+    windows hold rewards, those of heads.
+    """
     if isinstance(model, InverseModel):
         return action_errors(model, windows.to(model.low.device))
-    return open_loop_errors(model, windows.to(model.device))
+    windows = windows.to(model.device)
+    if REWARD in windows.frames:
+        return head_errors(model, windows, AHEAD[HEADS])
+    return open_loop_errors(model, windows)

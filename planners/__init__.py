@@ -10,11 +10,13 @@ from .objectives import (
     Disagreement,
     KeypointDistance,
     LatentDistance,
+    NegativeReturn,
     NegativeReward,
     PoseError,
     Reach,
     Smoothness,
 )
+from .pose_terms import Drift, Fall, Tilt
 from .receding_horizon import shift
 from .search import SearchPlanner
 from .shooting import RandomShooting
@@ -28,10 +30,13 @@ __all__ = [
     "CEMGradient",
     "Clock",
     "Disagreement",
+    "Drift",
+    "Fall",
     "GradientPlanner",
     "Keyed",
     "KeypointDistance",
     "LatentDistance",
+    "NegativeReturn",
     "NegativeReward",
     "Objective",
     "Plan",
@@ -44,6 +49,7 @@ __all__ = [
     "Smoothness",
     "Sum",
     "Term",
+    "Tilt",
     "WarmStart",
     "shift",
 ]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..world_models.base import COMMAND, State
-from .settings import require_at_least
-from .terms import Keyed, Term
+from .settings import require_at_least, require_count, require_finite, require_fraction
+from .terms import Addable, Keyed, Term, goal_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class KeypointDistance(Term, Keyed):
         goal: State,
     ) -> Float[Tensor, "batch candidates horizon"]:
         """Return `mean_k |p_k - g_k|`."""
-        difference = predictions[self.key] - _goal(self.key, goal, predictions)
+        difference = predictions[self.key] - goal_of(self.key, goal, predictions)
         distances: Tensor = torch.linalg.vector_norm(difference, dim=-1)
         return distances.mean(dim=-1)
 
@@ -55,7 +55,7 @@ class LatentDistance(Term, Keyed):
         goal: State,
     ) -> Float[Tensor, "batch candidates horizon"]:
         """Return `mean_i (z_i - g_i)^2`."""
-        difference = predictions[self.key] - _goal(self.key, goal, predictions)
+        difference = predictions[self.key] - goal_of(self.key, goal, predictions)
         return difference.square().flatten(3).mean(dim=3)
 
 
@@ -88,7 +88,7 @@ class PoseError(Term, Keyed):
         goal: State,
     ) -> Float[Tensor, "batch candidates horizon"]:
         """Return `position_scale |p - p_g| + rotation_scale |angle between|`."""
-        pose, target = predictions[self.key], _goal(self.key, goal, predictions)
+        pose, target = predictions[self.key], goal_of(self.key, goal, predictions)
         if pose.shape[-1] == 3:
             position, angle = 2, wrapped_angle(pose[..., 2] - target[..., 2])
         elif pose.shape[-1] == 7:
@@ -199,6 +199,64 @@ class NegativeReward(Term, Keyed):
 
 
 @dataclass(frozen=True)
+class NegativeReturn(Addable):
+    """Minus what a plan earns and what its end is worth: a short plan that sees far.
+
+        cost = -weight (g sum_{t<T} discount^(m t) reward[t] + discount^(m T) value[T-1])
+
+    Rewards and values are predicted, `[B, N, T]`; a decision lasts `m` actions of the model, each
+    of which is taken to earn what the last one does, so `g = sum_{i<m} discount^i`. The discount
+    is the one that the value was learned with.
+
+    Source of the idea: Hansen et al. 2022, "Temporal Difference Learning for Model Predictive
+    Control"; Lowrey et al. 2019, "Plan Online, Learn Offline".
+    """
+
+    weight: float = 1.0
+    """Factor of the whole term."""
+    discount: float = 0.97
+    """Factor of a reward that comes one action of the model later."""
+    actions: int = 1
+    """Actions of the model that a decision lasts, `m`."""
+    reward: str | None = "reward"
+    """Prediction that holds the reward; the value at the end counts alone where None."""
+    value: str = "value"
+    """Prediction that holds the value."""
+
+    def __post_init__(self) -> None:
+        require_fraction(self, "discount")
+        require_count(self, "actions")
+        require_finite(self, "weight")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Value, and reward where it counts."""
+        return frozenset({self.value} if self.reward is None else {self.reward, self.value})
+
+    def cost(
+        self,
+        predictions: Mapping[str, Tensor],
+        actions: Float[Tensor, "batch candidates horizon action"],
+        state: State,
+        goal: State,
+    ) -> Float[Tensor, "batch candidates"]:
+        """Return minus the discounted sum of rewards and the value at the end."""
+        values = predictions[self.value]
+        horizon = values.shape[2]
+        gained = self.discount ** (self.actions * horizon) * values[:, :, -1]
+        if self.reward is not None:
+            rewards = predictions[self.reward]
+            times = torch.arange(horizon, device=rewards.device, dtype=rewards.dtype)
+            every = sum(self.discount**i for i in range(self.actions))
+            gained = gained + every * (self.discount ** (self.actions * times) * rewards).sum(dim=2)
+        return -self.weight * gained
+
+    def __mul__(self, factor: float) -> NegativeReturn:
+        """Scale the weight."""
+        return replace(self, weight=self.weight * factor)
+
+
+@dataclass(frozen=True)
 class Disagreement(Term, Keyed):
     """Minus the predicted disagreement of an ensemble `[B, N, T]`, by default its mean over time.
 
@@ -246,19 +304,3 @@ def rotation_angle(
         - torch.linalg.cross(first[..., 1:], second[..., 1:])
     )
     return 2 * torch.atan2(torch.linalg.vector_norm(vector, dim=-1), scalar.abs())
-
-
-def _goal(key: str, goal: State, predictions: Mapping[str, Tensor]) -> Tensor:
-    """Return `goal[key]` with dimensions to broadcast over candidates and time."""
-    if key not in goal:
-        raise KeyError(
-            f"the objective compares '{key}' with the goal, which has {sorted(goal)}; "
-            "encode the goal with the model, or choose an objective that reads one of these."
-        )
-    target, predicted = goal[key], predictions[key]
-    if target.shape[1:] != predicted.shape[3:]:
-        raise ValueError(
-            f"predictions of '{key}' have shape {tuple(predicted.shape[3:])} after each decision "
-            f"and the goal's '{key}' has {tuple(target.shape[1:])}; they must be the same."
-        )
-    return target[:, None, None]

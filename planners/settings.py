@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral
 
 
@@ -38,6 +39,13 @@ def require_fraction(settings: object, name: str) -> None:
     value = getattr(settings, name)
     if not 0 <= value <= 1:
         raise ValueError(f"{type(settings).__name__}({name}={value}): {name} must be in [0, 1].")
+
+
+def require_finite(settings: object, name: str) -> None:
+    """Raise `ValueError` unless a field of `settings` is a finite number."""
+    value = getattr(settings, name)
+    if not math.isfinite(value):
+        raise ValueError(f"{type(settings).__name__}({name}={value}): {name} must be finite.")
 
 
 def require_at_most_field(settings: object, name: str, other: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from ..world_models.base import State
 from .base import Objective
-from .settings import require_at_least, require_positive
+from .settings import require_at_least, require_finite, require_positive
 
 
 class Addable(ABC):
@@ -112,8 +111,7 @@ class Term(Addable):
         for name in ("terminal", "running"):
             require_at_least(self, name, 0.0)
         require_positive(self, "discount")
-        if not math.isfinite(self.weight):
-            raise ValueError(f"{type(self).__name__}(weight={self.weight}): weight must be finite.")
+        require_finite(self, "weight")
         if self.terminal == 0 and self.running == 0:
             raise ValueError(
                 f"{type(self).__name__}(terminal=0, running=0) is zero everywhere; "
@@ -163,6 +161,22 @@ class Keyed(Addable):
     def reads(self) -> frozenset[str]:
         """The prediction of that key."""
         return frozenset({self.key})
+
+
+def goal_of(key: str, goal: State, predictions: Mapping[str, Tensor]) -> Tensor:
+    """Return `goal[key]` with dimensions to broadcast over candidates and time."""
+    if key not in goal:
+        raise KeyError(
+            f"the objective compares '{key}' with the goal, which has {sorted(goal)}; "
+            "encode the goal with the model, or choose an objective that reads one of these."
+        )
+    target, predicted = goal[key], predictions[key]
+    if target.shape[1:] != predicted.shape[3:]:
+        raise ValueError(
+            f"predictions of '{key}' have shape {tuple(predicted.shape[3:])} after each decision "
+            f"and the goal's '{key}' has {tuple(target.shape[1:])}; they must be the same."
+        )
+    return target[:, None, None]
 
 
 def _terms(objective: Objective) -> tuple[Objective, ...]:

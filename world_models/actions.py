@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from .base import COMMAND, ActionMap, State
+from .cameras import CALIBRATION_SIZE, Camera
+from .hand_keypoints import HANDS, KEYPOINTS, hand_action
+from .kinematics import Kinematics
 
-__all__ = ["COMMAND", "Chain", "Chunks", "Hold", "Increments", "Interpolate"]
+__all__ = ["COMMAND", "Chain", "Chunks", "Hold", "Increments", "Interpolate", "JointsToKeypoints"]
 
 
 class _SharedSpaceMap:
@@ -149,6 +153,95 @@ class Chain(_SharedSpaceMap):
         for action_map in self.maps:
             decisions = action_map.to_model(decisions, state)
         return decisions
+
+
+class JointsToKeypoints:
+    """Joint targets, which a model takes as how far they move the keypoints of a hand: DexWM's G.
+
+    With `H` the 21 keypoints by forward kinematics, `R` the camera's rotation, and `q[-1]` the last
+    command, `a[t] = R^T (H(q[t]) - H(q[t-1]))` [m], in the rows of that hand: 132 numbers. The
+    camera stands still, and so does the other hand. The environment takes the joint targets.
+
+    Args:
+        action_space: Of the environment, which takes joint targets.
+        kinematics: From the joints to the keypoints, in the order of `hand_keypoints.KEYPOINTS`.
+        camera: In whose frame the model sees movements, or the key of a state that carries its
+            calibration, `[B, 16]`.
+        hand: `left` or `right`: which rows of the action.
+        joint_range: Joint positions [rad] at the lower and at the upper bounds of the action space;
+            by default actions are joint positions.
+
+    Raises:
+        ValueError: one of these does not fit the others.
+    """
+
+    steps = 1
+
+    def __init__(
+        self,
+        action_space: Box,
+        kinematics: Kinematics,
+        camera: Camera | str,
+        *,
+        hand: str = "right",
+        joint_range: tuple[ArrayLike, ArrayLike] | None = None,
+    ) -> None:
+        if len(kinematics.frames) != len(KEYPOINTS) or hand not in HANDS:
+            raise ValueError(
+                f"JointsToKeypoints moves the {len(KEYPOINTS)} keypoints of one of {list(HANDS)}; "
+                f"it is given {len(kinematics.frames)} frames of {hand!r} (see hand_frames)."
+            )
+        if action_space.shape != (kinematics.size,):
+            raise ValueError(
+                f"the action space has shape {action_space.shape} and {kinematics!r} takes "
+                f"({kinematics.size},): give it the joints that the environment commands."
+            )
+        self.action_space = action_space
+        self.kinematics = kinematics
+        self.camera = camera
+        self.hand = hand
+        self._scale = torch.ones(kinematics.size, dtype=torch.float64)
+        self._offset = torch.zeros_like(self._scale)
+        if joint_range is not None:
+            low = torch.as_tensor(action_space.low, dtype=torch.float64)
+            size = torch.as_tensor(action_space.high, dtype=torch.float64) - low
+            if not (size.isfinite() & (size > 0)).all():
+                raise ValueError(f"{action_space} has no bounds that joint_range could stand for.")
+            first, last = (torch.as_tensor(np.array(each, np.float64)) for each in joint_range)
+            self._scale = (last - first) / size
+            self._offset = first - self._scale * low
+
+    def to_model(
+        self, decisions: Float[Tensor, "batch candidates horizon action"], state: State
+    ) -> Float[Tensor, "batch candidates horizon 132"]:
+        """Return the movements of the keypoints, as the model's camera sees them."""
+        keypoints = self.keypoints(decisions)
+        start = self.keypoints(_start(decisions[:, :1], state))
+        start = start.expand(-1, decisions.shape[1], -1, -1, -1)
+        moved = keypoints - torch.cat([start, keypoints[:, :, :-1]], dim=2)
+        return hand_action(moved @ self._rotation(state).to(decisions), self.hand)
+
+    def to_env(
+        self, decisions: Float[Tensor, "batch horizon action"], state: State
+    ) -> Float[Tensor, "batch horizon action"]:
+        """Return the joint targets."""
+        return decisions
+
+    def keypoints(self, actions: Float[Tensor, "*rows action"]) -> Float[Tensor, "*rows 21 3"]:
+        """Return where joint targets, as the action space has them, bring the keypoints [m]."""
+        return self.kinematics.positions(
+            self._offset.to(actions) + self._scale.to(actions) * actions
+        )
+
+    def _rotation(self, state: State) -> Tensor:
+        if isinstance(self.camera, Camera):
+            return self.camera.rotation
+        if self.camera not in state or state[self.camera].shape[1:] != (CALIBRATION_SIZE,):
+            raise KeyError(
+                f"JointsToKeypoints reads the camera's calibration from state['{self.camera}'], "
+                f"[B, {CALIBRATION_SIZE}]; the state has {sorted(state)}. Give it a Camera."
+            )
+        return Camera.from_vector(state[self.camera], 1, 1).rotation[:, None, None]
 
 
 def _start(decisions: Tensor, state: State) -> Tensor:

@@ -25,8 +25,9 @@ from .base import (
 from .data.windows import Windows
 from .decoder import BroadcastDecoder
 from .encoders import ENCODERS, VectorEncoder
+from .heads import REWARD, VALUE, Heads
 from .latent_config import DISAGREEMENT, LATENT, LATENTS, PAST, LatentConfig
-from .latent_loss import Terms, feature_terms, picture_terms, point_terms, total
+from .latent_training import predict_windows, training_loss
 from .layers import ResidualMLP
 from .memory import Memory
 from .planar_contact import PlanarContactPredictor
@@ -81,6 +82,7 @@ class LatentWorldModel(Pretrained, nn.Module):
         self.decoder = (
             BroadcastDecoder(config.decoder, config.latent_size) if config.decoder else None
         )
+        self.heads = Heads(config.heads, config.latent_size) if config.heads else None
 
     # The protocol
 
@@ -96,9 +98,12 @@ class LatentWorldModel(Pretrained, nn.Module):
 
     @property
     def predicts(self) -> frozenset[str]:
-        """`latent`, the point sets, and `disagreement` where there are several predictors."""
+        """`latent`, the point sets, `disagreement` where there are several predictors, and
+        `reward` and `value` where there are heads.
+        """
         several = {DISAGREEMENT} if len(self.predictors) > 1 else set()
-        return frozenset({LATENT, *self.config.points.names, *several})
+        worth = set() if self.heads is None else {REWARD, VALUE}
+        return frozenset({LATENT, *self.config.points.names, *several, *worth})
 
     @property
     def device(self) -> torch.device:
@@ -263,6 +268,9 @@ class LatentWorldModel(Pretrained, nn.Module):
         if names:
             points = self.config.points.split(self.points(latents).mean(0))
             found.update({name: points[name] for name in names})
+        if self.heads is not None:
+            worth = self.heads(latents, keys)
+            found.update({name: numbers.mean(0) for name, numbers in worth.items()})
         return found
 
     def pictures(self, latent: Float[Tensor, "*rows latent"]) -> Tensor:
@@ -305,41 +313,7 @@ class LatentWorldModel(Pretrained, nn.Module):
             KeyError: they lack a label.
             ValueError: they are too short, or do not fit the model's actions.
         """
-        config, split = self.config, self.config.points_size
-        config.loss.check_frames(windows.actions.shape[1] + 1)
-        horizon = config.loss.horizon(progress)
-        frames = {key: value[:, : horizon + 1] for key, value in windows.frames.items()}
-        frozen, terms = LATENT in frames, Terms()
-        encoded = self._encode_windows(frames)
-        # Points learn from labels where they are encoded. What a predictor makes of points that are
-        # still wrong would teach the encoder nothing: in PushT it never found the block.
-        start = torch.cat([encoded[:, 0, :split].detach(), encoded[:, 0, split:]], dim=1)
-        predicted = self.predict_windows(start, windows, horizon)
-        if config.features:
-            features = encoded[..., split:], predicted[..., split:]
-            terms |= feature_terms(config.loss, *features, frozen=frozen)
-        if config.points.count:
-            truth = config.points.normalise(frames, rows=2)
-            copied = isinstance(self.encoder, VectorEncoder) and self.encoder.copies
-            terms |= point_terms(
-                config.loss,
-                config.points,
-                self.points,
-                encoded,
-                predicted,
-                truth,
-                fixed=frozen or copied,
-            )
-        if self.decoder is not None and "pixels" in frames:
-            terms |= picture_terms(config.loss, self.decoder, encoded, frames["pixels"])
-        return total(terms), terms
-
-    def _encode_windows(self, frames: Mapping[str, Tensor]) -> Float[Tensor, "batch frames latent"]:
-        if LATENT in frames:
-            return frames[LATENT].float()
-        shape = next(iter(frames.values())).shape[:2]
-        flat = {key: frames[key].flatten(0, 1) for key in self.config.observes}
-        return torch.unflatten(self.encoder(flat), 0, shape)
+        return training_loss(self, windows, progress)
 
     def predict_windows(
         self, latent: Float[Tensor, "batch latent"], windows: Windows, horizon: int
@@ -349,26 +323,26 @@ class LatentWorldModel(Pretrained, nn.Module):
         Raises:
             ValueError: the windows do not fit the model's actions, or its memory of them.
         """
-        gap, chunk = windows.actions.shape[2], self.config.chunk
-        if gap % chunk:
-            raise ValueError(
-                f"windows whose frames are {gap} steps apart, but the model's actions last "
-                f"{chunk} steps; gaps must be multiples."
-            )
+        return predict_windows(self, latent, windows, horizon)
+
+    def belief(self, latent: Float[Tensor, "batch latent"], windows: Windows) -> State:
+        """Return the state at the first frame of windows, whose latent is known."""
+        memories = self.memories_of(latent, windows)
+        return self._state(latent.expand(len(memories), *latent.shape), memories)
+
+    def memories_of(self, latent: Float[Tensor, "batch latent"], windows: Windows) -> list[Memory]:
+        """Return what each predictor remembers at the first frame of windows.
+
+        Raises:
+            ValueError: the windows hold another number of past actions.
+        """
         past, history = windows.past.shape[1], self.config.predictor.history
         if past != history:
             raise ValueError(
                 f"windows that hold {past} past actions, but the model remembers {history}: draw "
                 f"them with WindowSettings(past={history})."
             )
-        chunks = torch.unflatten(windows.actions[:, :horizon].flatten(1, 2), 1, (-1, chunk))
-        memories = self._start(latent, windows.past, windows.past_known)
-        return torch.stack(
-            [
-                memory.roll(predictor, chunks)[0][:, gap // chunk - 1 :: gap // chunk]
-                for predictor, memory in zip(self.predictors, memories, strict=True)
-            ]
-        )
+        return self._start(latent, windows.past, windows.past_known)
 
 
 def _box(config: LatentConfig, chunk: int) -> Box:

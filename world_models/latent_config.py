@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from .base import COMMAND
 from .decoder import DecoderConfig
 from .encoders import ENCODERS, EncoderConfig
+from .heads import REWARD, VALUE, HeadsConfig
 from .latent_loss import LossConfig
 from .planar_contact import PlanarContactPredictor
 from .points import PointLayout
@@ -51,6 +52,8 @@ class LatentConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     decoder: DecoderConfig | None = None
     """How latents become pictures; not at all where None."""
+    heads: HeadsConfig | None = None
+    """How reward and value are read off latents; not at all where None."""
 
     def __post_init__(self) -> None:
         bounds = list(zip(self.action_low, self.action_high, strict=False))
@@ -70,7 +73,7 @@ class LatentConfig:
 
     def _check_points(self) -> None:
         counts = {each.name: each.count for each in self.points.sets}
-        taken = sorted({LATENT, DISAGREEMENT, LATENTS, PAST, COMMAND} & set(counts))
+        taken = sorted({LATENT, DISAGREEMENT, LATENTS, PAST, COMMAND, REWARD, VALUE} & set(counts))
         _require(not taken, f"points.sets need other names than {taken}, which are taken")
         _require(
             self.points_in_latent or PREDICTORS[self.predictor.kind] is not PlanarContactPredictor,

@@ -1,21 +1,16 @@
-"""What PushT is asked for: choices and reset options, checked."""
+"""What PushT is asked for at reset, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ..arguments import check_choice
 from ..mujoco_env import FloatArray
 from .geometry import BOARD
 from .observations import ROOM
-
-
-def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
-    """Raise `ValueError` unless an argument is one of those that are known."""
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is unknown; choose one of {list(allowed)}.")
 
 
 def checked_options(options: Mapping[str, Any] | None) -> dict[str, FloatArray]:

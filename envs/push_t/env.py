@@ -11,8 +11,9 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from ..arguments import check_choice
 from ..mujoco_env import FloatArray, MujocoEnv
-from .arguments import check_choice, checked_options
+from .arguments import checked_options
 from .chipmunk import PushTChipmunk
 from .drawing import MIN_SIZE, Frame, Scene, appearance
 from .geometry import BOARD, GoalCoverage, coverage, fitted_poses

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+# A toy that several test modules share, by its name: tests are no package.
+_spec = importlib.util.spec_from_file_location("reaching", Path(__file__).with_name("reaching.py"))
+assert _spec is not None and _spec.loader is not None
+sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(sys.modules[_spec.name])
 
 TOY = '''
 """A point that is moved about; episodes differ in length, and some fail."""

@@ -178,20 +178,48 @@ def test_a_plan_starts_from_what_is_left_of_the_last_one() -> None:
     torch.testing.assert_close(warm_start.actions[:, 0], rest, rtol=0, atol=0)
 
 
-def test_the_first_plan_starts_from_what_was_proposed() -> None:
-    planner, asked = spy(), []
+@dataclass
+class Reference:
+    """Proposes a motion at the start of an episode, and then what is left of the last plan."""
 
-    def propose(state: State) -> WarmStart:
-        asked.append(state["state"].clone())
-        return WarmStart(torch.full((len(state["state"]), 1, 4, 2), 0.25, dtype=torch.float64))
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: int = 3
 
-    agent = agent_of(planner, initial_plan=propose)
+    def propose(self, state, goal, left, *, horizon, seeds):  # type: ignore[no-untyped-def]
+        told = {"goal": goal, "left": left, "horizon": horizon, "seeds": seeds.tolist()}
+        self.asked.append({"rows": len(state["state"]), **told})
+        if left is not None:
+            return left
+        return WarmStart(torch.full((len(seeds), 1, 4, 2), 0.25, dtype=torch.float64))
+
+
+def test_searches_start_from_what_is_proposed() -> None:
+    planner, reference = spy(), Reference()
+    agent = agent_of(planner, proposer=reference)
     state = agent.start([0, 1])
     for started in ([False, False], [False, False], [True, False]):
         _, state = agent.predict(observe(0.1, 0.2), state, np.array(started))
-    assert [len(each) for each in asked] == [2, 1]
+    first, second, third, again = reference.asked
+    assert [each["rows"] for each in reference.asked] == [2, 2, 1, 1]
+    assert [each["left"] is None for each in reference.asked] == [True, False, True, False]
+    assert (first["goal"]["state"] == 1.0).all()
+    assert len({*first["seeds"], *second["seeds"], *third["seeds"], *again["seeds"]}) == 6
+    assert [call["seeds"].tolist() for call in planner.calls] == [
+        each["seeds"] for each in reference.asked
+    ]
     assert (planner.calls[0]["warm_start"].actions == 0.25).all()
-    assert not (planner.calls[1]["warm_start"].actions == 0.25).all()
+    assert planner.calls[1]["warm_start"] is second["left"]
+
+
+def test_candidates_of_proposals_are_counted() -> None:
+    counts = []
+    for proposer in (None, Reference()):
+        agent = agent_of(spy(), proposer=proposer)
+        _, state = agent.predict(observe(0.1), agent.start([0]))
+        counts.append(state.fresh[0].plan.search)
+    plain, guided = counts
+    assert guided.evaluations == plain.evaluations + 3
+    assert guided.evaluations_at == tuple(count + 3 for count in plain.evaluations_at)
 
 
 def test_no_plan_looks_beyond_the_end_of_the_episode() -> None:

@@ -88,7 +88,7 @@ def test_what_cannot_be_loaded(tmp_path, monkeypatch) -> None:
     pytest.importorskip("stable_baselines3")
     with pytest.raises(ValueError, match=r"no algorithm 'PPOO'. Valid: .*'PPO', 'SAC', 'TD3'"):
         load_policy("policy.zip", "PPOO")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="give the zip that stable-baselines3 saved"):
         load_policy(str(tmp_path / "policy.zip"), "PPO")
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     with pytest.raises(ImportError, match=r"pip install 'dexworld\[sb3\]'"):

@@ -213,3 +213,12 @@ def test_a_prediction_that_does_not_exist() -> None:
     state = model.encode({"physics": np.zeros((1, 2))})
     with pytest.raises(KeyError, match=r"\['wish'\] cannot be predicted; choose among.*'reward'"):
         model.rollout(state, torch.zeros(1, 1, 2, 2), ["wish"])
+
+
+def test_variants_of_a_world_are_not_told_apart_by_exact_states() -> None:
+    def make() -> gym.Env[Any, Any]:
+        env = gym.make("dexworld/AllegroReorient-v0", mass=(0.05, 0.1), scenes=2)
+        return ExactState(env)
+
+    with pytest.raises(TypeError, match=r"in which variant of its world.*SimulatorModel"):
+        GymnasiumModel(make)

@@ -29,7 +29,9 @@ def same(first: object, second: object) -> bool:
 
 
 def test_the_ids():
-    assert {"dexworld/PushT-v0", "dexworld/PushTGoal-v0", "dexworld/PushTMulti-v0"} <= set(IDS)
+    push_t = {"dexworld/PushT-v0", "dexworld/PushTGoal-v0", "dexworld/PushTMulti-v0"}
+    counter = {f"dexworld/Counter{task}-v0" for task in ("Reach", "Grasp", "Place")}
+    assert push_t | counter | {"dexworld/AllegroReorient-v0"} <= set(IDS)
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -62,7 +64,7 @@ def test_a_pickled_environment_goes_on_alike(name):
     env = gym.make(name)
     episode(env, 1, steps=5)
     copy = pickle.loads(pickle.dumps(env))
-    action = np.full(2, 0.3, np.float32)
+    action = np.full(env.action_space.shape, 0.3, np.float32)
     assert same(env.step(action)[0], copy.step(action)[0])
     assert all(same(a, b) for a, b in zip(episode(env, 2), episode(copy, 2), strict=True))
 
@@ -86,7 +88,7 @@ def test_many_run_in_processes_of_their_own(name):
         expected = [gym.make(name).reset(seed=seed)[0] for seed in (3, 4)]
         for key, values in observation.items():
             assert np.array_equal(values, np.stack([single[key] for single in expected]))
-        vector.step(np.zeros((2, 2), np.float32))
+        vector.step(np.zeros(vector.action_space.shape, np.float32))
     finally:
         vector.close()
 

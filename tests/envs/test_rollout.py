@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 
 import mujoco
@@ -115,6 +116,29 @@ def test_advance_is_exact_and_can_be_gone_on_from(simulation, threads) -> None:
     assert_equal(result, RolloutResult(expected.physics[:, half:], expected.sensors[:, half:]))
     np.testing.assert_array_equal(rollout.advance(middle, rest), exact[:, -1])
     np.testing.assert_array_equal(states[0], start, "advance changed the states it was given")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_may_be_of_different_models(pinch, threads) -> None:
+    heavy = copy.copy(pinch.model)
+    heavy.body_mass[heavy.body("ball").id] *= 3.0
+    start, commands = pinch.squeeze(), commands_for(pinch)
+    states = np.repeat(start[None], len(commands), axis=0)
+    controls, light = pinch.controls(commands, states), pinch.model
+    models = [light, heavy, light]
+    rollout = Rollout(light, threads)
+    mixed = rollout(states, controls, pinch.substeps, models)
+    advanced = rollout.advance(states, controls, models)
+    sensors = rollout.sensors(advanced, models)
+    for model, rows in ((light, [0, 2]), (heavy, [1])):
+        alone = Rollout(model, 1)
+        expected = alone(states[rows], controls[rows], pinch.substeps)
+        assert_equal(RolloutResult(mixed.physics[rows], mixed.sensors[rows]), expected)
+        np.testing.assert_array_equal(advanced[rows], alone.advance(states[rows], controls[rows]))
+        np.testing.assert_array_equal(sensors[rows], expected.sensors[:, -1])
+    assert not np.array_equal(mixed.physics, rollout(states, controls, pinch.substeps).physics), (
+        "the models do not differ"
+    )
 
 
 def test_sensors_of_states_equal_forward(simulation) -> None:

@@ -17,6 +17,7 @@ from dexworld.world_models.conformance import WorldModelConformance
 
 GOAL = "dexworld/PushTGoal-v0"
 FIXED = "dexworld/PushT-v0"
+CUBE = "dexworld/AllegroReorient-v0"
 TOUCHING = [200.0, 180.0, 200.0, 200.0, 0.3]
 
 
@@ -66,6 +67,75 @@ class TestPinch(WorldModelConformance):
             env.step(np.float32(rng.uniform([0.5, -1.0], [1.0, -0.5])))[0] for _ in range(batch)
         ]
         return {key: np.stack([each[key] for each in seen]) for key in seen[0]}
+
+
+CUBES = {"mass": (0.02, 0.3), "size": (0.05, 0.06), "scenes": 4}
+
+
+def in_scenes(*scenes: int) -> dict[str, np.ndarray]:
+    """Return observations of a hand that moves, each in a variant of the world."""
+    env = gym.make(CUBE, observation=["physics", "scene", "state"], **CUBES)
+    rng, seen = np.random.default_rng(0), []
+    for scene in scenes:
+        env.reset(seed=scene, options={"scene": scene})
+        hold = env.unwrapped.hold_action()
+        for _ in range(4):
+            observation, *_ = env.step(np.clip(hold + rng.normal(0, 0.2, 16), -1, 1))
+        seen.append(observation)
+    return {key: np.stack([each[key] for each in seen]) for key in seen[0]}
+
+
+class TestVariants(WorldModelConformance):
+    def make_model(self) -> WorldModel:
+        return SimulatorModel(CUBE, threads=1, **CUBES)
+
+    def make_observation(self, batch: int) -> Observation:
+        return in_scenes(*range(batch))
+
+
+class TestVariantsFromTaskStates(TestVariants):
+    def make_model(self) -> WorldModel:
+        return SimulatorModel(CUBE, source="state", threads=1, **CUBES)
+
+
+def test_each_problem_is_in_its_own_variant() -> None:
+    seen = in_scenes(1, 3)
+    model = SimulatorModel(CUBE, threads=1, **CUBES)
+    assert model.observes == {"physics", "scene"}
+    state = model.encode(seen)
+    actions = state["command"].float()[:, None].repeat(1, 6, 1)
+    actions = (actions + 0.3 * torch.randn(actions.shape, generator=torch.manual_seed(0))).clamp(
+        -1, 1
+    )
+    predicted = model.rollout(state, actions[:, None], ["state"])["state"][:, 0].numpy()
+    env = gym.make(CUBE, observation=["physics", "scene"], **CUBES)
+    for row, scene in enumerate((1, 3)):
+        env.reset(seed=0, options={"scene": scene})
+        env.unwrapped.set_state(seen["physics"][row])
+        for time, action in enumerate(actions[row]):
+            observation, *_ = env.step(action.numpy())
+            np.testing.assert_allclose(predicted[row, time], env.unwrapped.task_state, atol=1e-12)
+    last = state
+    for action in actions.unbind(1):
+        last = model.step(last, action)
+    np.testing.assert_array_equal(last["physics"][1].numpy(), observation["physics"])
+    assert last["scene"].tolist() == [[1], [3]]
+    elsewhere = model.encode({**seen, "scene": seen["scene"][::-1]})
+    swapped = model.rollout(elsewhere, actions[:, None], ["state"])["state"][:, 0].numpy()
+    assert not np.array_equal(predicted, swapped)
+
+
+def test_scenes_that_there_are_not() -> None:
+    seen = in_scenes(0)
+    model = SimulatorModel(CUBE, threads=1, **CUBES)
+    with pytest.raises(KeyError, match=r"lacks \['scene'\]"):
+        model.encode({"physics": seen["physics"]})
+    with pytest.raises(ValueError, match=r"scene=9: AllegroSimulation has the scenes 0 to 3"):
+        model.encode({**seen, "scene": np.array([[9]])})
+    with pytest.raises(
+        ValueError, match=r"'scene' has shape \(1,\); a batch of scenes has \(B, 1\)"
+    ):
+        model.encode({**seen, "scene": np.array([1])})
 
 
 @pytest.mark.parametrize("toy", [False, True])

@@ -5,13 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Dict
 from hydra.core.global_hydra import GlobalHydra
+from rich.console import Console
+from stable_baselines3 import PPO
 
-from dexworld.experiments import plan
+from dexworld.experiments import collect, plan
+from dexworld.experiments.collection import register_schemas as register_collection
+from dexworld.experiments.command_line import compose_config
 from dexworld.experiments.config import (
     AgentConfig,
     EnvConfig,
@@ -100,7 +107,7 @@ SMALL = {
 def untrained(tmp_path: Path) -> Callable[..., ModelConfig]:
     """Save a learned model of PushT that has learned nothing, and return how to plan in it."""
 
-    def make(sees: str = "keypoints", chunk: int = 1) -> ModelConfig:
+    def make(sees: str = "keypoints", chunk: int = 1, members: int = 1) -> ModelConfig:
         torch.manual_seed(0)
         pixels = sees == "pixels"
         model = LatentWorldModel(
@@ -115,18 +122,52 @@ def untrained(tmp_path: Path) -> Callable[..., ModelConfig]:
                 points=POINTS,
                 hold_point="agent",
                 encoder=SMALL[sees],
-                predictor=PredictorConfig("residual", width=16, depth=1, history=2),
+                predictor=PredictorConfig(
+                    "residual", width=16, depth=1, history=2, members=members
+                ),
                 decoder=DecoderConfig(32, 8) if pixels else None,
             )
         )
         # As it is made nothing moves, which may be nearly right; now everything drifts.
         for predictor in model.predictors:
             torch.nn.init.normal_(predictor.network.skip.bias, std=0.05)
-        folder = tmp_path / f"untrained_{sees}_{chunk}"
+        folder = tmp_path / f"untrained_{sees}_{chunk}_{members}"
         model.save_pretrained(folder)
         return ModelConfig("latent", path=str(folder), threads=1)
 
     return make
+
+
+class Points(gym.Env[Any, Any]):
+    """Nothing but the spaces of a policy over PushT's points and their goals."""
+
+    action_space = Box(-1.0, 1.0, (2,), np.float32)
+    observation_space = Dict(
+        {
+            goal + key: Box(-np.inf, np.inf, shape, np.float32)
+            for goal in ("", "goal_")
+            for key, shape in (("agent", (1, 2)), ("keypoints", (4, 2)), ("command", (2,)))
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a policy over PushT's points that has learned nothing."""
+    file = tmp_path_factory.mktemp("policy") / "policy.zip"
+    PPO("MultiInputPolicy", Points(), n_steps=4, batch_size=4, seed=0, device="cpu").save(file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def play(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Collect a little self-play of PushT, once."""
+    register_collection()
+    GlobalHydra.instance().clear()
+    folder = tmp_path_factory.mktemp("play") / "play"
+    given = ["episodes=12", "steps=60", f"output={folder}"]
+    collect.collect(compose_config("collect", given), "dexworld-collect", Console(quiet=True))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from dexworld.agents.base import NoOpAgent, RandomAgent
+from dexworld.agents.belief_policy import BeliefPolicy
 from dexworld.agents.planning import PlanningAgent
+from dexworld.agents.proposals import PolicyProposer
 from dexworld.envs.gymnasium_model import GymnasiumModel
 from dexworld.envs.simulator_model import SimulatorModel
 from dexworld.experiments.command_line import CONF
@@ -57,8 +59,9 @@ def test_the_promised_presets_are_there() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_builds_an_agent_that_acts(preset) -> None:
-    config = composed(f"experiment={preset}", "model.threads=1")
+def test_every_preset_builds_an_agent_that_acts(preset, policy) -> None:
+    missing = {"push_t_goal_policy_guided": [f"agent.policy={policy}"]}.get(preset, [])
+    config = composed(f"experiment={preset}", "model.threads=1", *missing)
     assert config.name == preset
     agent = make_planning_agent(config, make_model(config))
     env = make_env(config, agent.observes)()
@@ -169,6 +172,20 @@ def test_the_term_of_a_slot_reads_what_the_slot_is_called_after() -> None:
         assert term.key == slot
 
 
+def test_a_policy_that_was_trained_in_the_model(tiny, untrained, policy) -> None:
+    model, action_map = untrained(chunk=5), {"increment": 0.5}
+    asked = AgentConfig("belief_policy", str(policy), **action_map)
+    agent = make_agent(tiny(model=model, agent=asked))
+    assert isinstance(agent, BeliefPolicy)
+    assert agent.observes == {"proprio", "keypoints", "goal_proprio", "goal_keypoints"}
+    guided = AgentConfig(policy=str(policy), policy_plans=5, policy_noise=0.25, **action_map)
+    planning = make_agent(tiny(model=model, agent=guided))
+    assert isinstance(planning, PlanningAgent)
+    assert isinstance(planning.proposer, PolicyProposer)
+    assert planning.proposer.plans == 5 and planning.proposer.noise == 0.25
+    assert make_agent(tiny(model=model)).proposer is None  # type: ignore[attr-defined]
+
+
 def test_increments_are_not_compared_with_the_command(tiny) -> None:
     def config(increment: float | None, from_command: bool) -> PlanConfig:
         smoothness = schema(Smoothness)(from_command=from_command)
@@ -193,6 +210,7 @@ def test_floors(tiny) -> None:
         (AgentConfig("planing"), r"agent.kind='planing': choose one of \['planning', 'noop'"),
         (AgentConfig("replay"), r"agent.kind=replay needs agent.path, a recorded episode"),
         (AgentConfig("sb3"), r"agent.kind=sb3 needs agent.path, a saved policy"),
+        (AgentConfig("belief_policy"), r"belief_policy needs agent.path, a policy.zip of dexworld"),
         (AgentConfig("sb3", "x.zip", "PPOO"), r"no algorithm 'PPOO'. Valid: .*'PPO', 'SAC'"),
     ],
 )

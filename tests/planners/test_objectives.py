@@ -18,6 +18,7 @@ from dexworld.planners.objectives import (
     Disagreement,
     KeypointDistance,
     LatentDistance,
+    NegativeReturn,
     NegativeReward,
     PoseError,
     Reach,
@@ -40,6 +41,7 @@ PREDICTIONS = {
     "latent": random(B, N, T, 3, 4),
     "pose": random(B, N, T, 3),
     "reward": random(B, N, T),
+    "value": random(B, N, T, seed=6),
     "disagreement": random(B, N, T, seed=5).square(),
 }
 GOAL = {
@@ -134,6 +136,25 @@ class TestNegativeReward(ObjectiveConformance):
 
     def at_the_goal(self, motion: Motion) -> tuple[dict[str, Tensor], Tensor]:
         return {"reward": motion.predictions["reward"] + 9.0}, motion.actions
+
+
+class TestNegativeReturn(ObjectiveConformance):
+    def make_objective(self) -> Objective:
+        return NegativeReturn(2.0, discount=0.9, actions=3)
+
+    def make_predictions(self) -> dict[str, Tensor]:
+        return {"reward": self.random(*self.shape), "value": self.random(*self.shape)}
+
+    def at_the_goal(self, motion: Motion) -> tuple[dict[str, Tensor], Tensor]:
+        return {key: each + 9.0 for key, each in motion.predictions.items()}, motion.actions
+
+    def test_only_the_last_value_counts(self) -> None:
+        objective, motion = self.setup()
+        changed = motion.predictions["value"].clone()
+        changed[:, :, :-1] += 1.0
+        before = self.cost(objective, motion)
+        motion.predictions["value"] = changed
+        self.assert_same(self.cost(objective, motion), before, "the cost")
 
 
 class TestDisagreement(ObjectiveConformance):
@@ -259,6 +280,32 @@ def test_smoothness_without_a_command_sees_differences_only() -> None:
 
 def test_negative_reward_is_minus_the_mean() -> None:
     torch.testing.assert_close(cost(NegativeReward()), -PREDICTIONS["reward"].mean(dim=2))
+
+
+def test_a_return_is_what_is_earned_and_what_the_end_is_worth() -> None:
+    rewards, values = PREDICTIONS["reward"], PREDICTIONS["value"]
+    earned = sum(0.9**t * rewards[:, :, t] for t in range(T))
+    worth = 0.9**T * values[:, :, -1]
+    torch.testing.assert_close(cost(NegativeReturn(discount=0.9)), -earned - worth)
+    torch.testing.assert_close(cost(3.0 * NegativeReturn(discount=0.9, reward=None)), -3.0 * worth)
+    assert NegativeReturn(reward=None).reads == {"value"}
+    # Decisions of two actions of the model are as good as twice as many of one.
+    twice = {"reward": rewards.repeat_interleave(2, 2), "value": values.repeat_interleave(2, 2)}
+    single = NegativeReturn(discount=0.9).cost(twice, ACTIONS, {}, {})
+    torch.testing.assert_close(cost(NegativeReturn(discount=0.9, actions=2)), single)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"discount": 1.1}, r"NegativeReturn\(discount=1.1\): discount must be in \[0, 1\]"),
+        ({"actions": 0}, "actions must be at least 1"),
+        ({"weight": float("inf")}, "weight must be finite"),
+    ],
+)
+def test_unusable_returns_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        NegativeReturn(**settings)  # type: ignore[arg-type]
 
 
 def test_disagreement_is_sought() -> None:

@@ -10,9 +10,20 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor
 
-from dexworld.world_models.actions import Chain, Chunks, Hold, Increments, Interpolate
+from dexworld.envs.robots.allegro_hand import JOINTS, right_hand
+from dexworld.world_models.actions import (
+    Chain,
+    Chunks,
+    Hold,
+    Increments,
+    Interpolate,
+    JointsToKeypoints,
+)
 from dexworld.world_models.base import COMMAND, ActionMap, State
+from dexworld.world_models.cameras import Camera
 from dexworld.world_models.conformance_actions import BATCH, HORIZON, ActionMapConformance
+from dexworld.world_models.hand_keypoints import FLEXIONS_AND_TIP, hand_frames
+from dexworld.world_models.kinematics import Kinematics
 
 B, N, T, A = 2, 3, 4, 2
 SPACE = Box(np.array([-1.0, 0.0]), np.array([2.0, 5.0]), dtype=np.float64)
@@ -95,6 +106,117 @@ class TestChunksOfInterpolatedIncrements(TestChunks):
         return Chain([Increments(SPACE, 0.7), Interpolate(SPACE, 4), Chunks(SPACE, 2)])
 
 
+HAND = Kinematics(right_hand().compile(), hand_frames(), JOINTS)
+JOINT_TARGETS = Box(HAND.low.numpy(), HAND.high.numpy(), dtype=np.float64)
+NORMALISED = Box(-1.0, 1.0, (16,), np.float64)
+SIDEWAYS = torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]).double()
+CAMERA = Camera.from_view(torch.tensor([-0.5, 0.0, 0.0]).double(), SIDEWAYS, 60.0, 224, 392)
+
+
+class TestJointsToKeypoints(ActionMapConformance):
+    model_space, shares_space = Box(-0.4, 0.4, (132,), np.float64), False
+    tolerance = 1e-14
+
+    def make_action_map(self) -> ActionMap:
+        return JointsToKeypoints(JOINT_TARGETS, HAND, CAMERA)
+
+    def make_state(self) -> State:
+        return {COMMAND: self._inside(self.make_action_map().action_space, BATCH)}
+
+    def test_gradients_reach_every_decision(self) -> None:
+        """And weigh, since movements add up to one that depends on the last decision alone."""
+        action_map, decisions, state = self.setup()
+        decisions = decisions[:, 2:].requires_grad_()
+        actions = action_map.to_model(decisions, state)
+        (gradient,) = torch.autograd.grad(actions.square().sum(), decisions, retain_graph=True)
+        assert torch.isfinite(gradient).all() and (gradient != 0).all()
+        (own,) = torch.autograd.grad(actions[1, 0].square().sum(), decisions)
+        own[1, 0] = 0
+        assert (own == 0).all(), "a gradient reaches other problems or candidates"
+
+    def test_mapping_goes_on_where_it_left_off(self) -> None:
+        """From the last command, which is the last decision."""
+        action_map, decisions, state = self.setup()
+        together = action_map.to_model(decisions, state)
+        for time in range(1, HORIZON):
+            later = {**state, COMMAND: decisions[:, 2, time - 1]}
+            rest = action_map.to_model(decisions[:, 2:3, time:], later)
+            self.assert_same(rest, together[:, 2:3, time:], f"from decision {time} on")
+
+    def test_actions_are_how_far_keypoints_move_in_the_cameras_frame(self) -> None:
+        action_map, decisions, state = self.setup()
+        rows = action_map.to_model(decisions, state).reshape(BATCH, -1, HORIZON, 44, 3)
+        for b, n, time in np.ndindex(BATCH, decisions.shape[1], HORIZON):
+            before = state[COMMAND][b] if time == 0 else decisions[b, n, time - 1]
+            seen = [self.seen(joints) for joints in (before, decisions[b, n, time])]
+            torch.testing.assert_close(rows[b, n, time, 21:42], seen[1] - seen[0])
+        assert (rows[:, :, :, :21] == 0).all() and (rows[:, :, :, 42:] == 0).all()
+
+    def seen(self, joints: Tensor) -> Tensor:
+        """Return the keypoints in the camera's frame."""
+        return torch.stack([CAMERA.rotation.T @ (p - CAMERA.position) for p in self.place(joints)])
+
+    def place(self, joints: Tensor) -> Tensor:
+        return HAND.positions(joints)
+
+    def test_the_environment_gets_the_joint_targets(self) -> None:
+        action_map, decisions, state = self.setup()
+        assert action_map.steps == 1
+        assert torch.equal(action_map.to_env(decisions[:, 1], state), decisions[:, 1])
+
+
+class TestNormalisedJointsToKeypoints(TestJointsToKeypoints):
+    """In units of an environment that takes -1 to 1, under a camera that the state carries."""
+
+    def make_action_map(self) -> ActionMap:
+        limits = (HAND.low.numpy(), HAND.high.tolist())
+        return JointsToKeypoints(NORMALISED, HAND, "camera_front", joint_range=limits)
+
+    def make_state(self) -> State:
+        calibration = CAMERA.as_vector().expand(BATCH, -1)
+        return {**super().make_state(), "camera_front": calibration}
+
+    def place(self, joints: Tensor) -> Tensor:
+        return HAND.positions(HAND.low + (joints + 1) / 2 * (HAND.high - HAND.low))
+
+
+def test_a_chain_may_end_in_keypoints() -> None:
+    first, last = Increments(JOINT_TARGETS, 0.3), JointsToKeypoints(JOINT_TARGETS, HAND, CAMERA)
+    generator = torch.Generator().manual_seed(0)
+    decisions = 2 * torch.rand(2, 3, 4, 16, generator=generator, dtype=torch.float64) - 1
+    state = {COMMAND: (HAND.low + HAND.high).expand(2, -1) / 2}
+    targets = first.to_model(decisions, state)
+    chain = Chain([first, last])
+    assert torch.equal(chain.to_model(decisions, state), last.to_model(targets, state))
+    assert torch.equal(chain.to_env(decisions[:, 1], state), targets[:, 1])
+    assert chain.action_space == Box(-1.0, 1.0, (16,))
+
+
+def test_cameras_of_the_state_are_those_of_their_problems() -> None:
+    decisions = torch.full((2, 1, 1, 16), 0.3).double()
+    mirrored = torch.diag(torch.tensor([-1.0, -1.0, 1.0])).double()
+    other = Camera.from_view(CAMERA.position, SIDEWAYS @ mirrored, 60.0, 224, 392)
+    state = {
+        COMMAND: torch.zeros(2, 16).double(),
+        "camera": torch.stack([CAMERA.as_vector(), other.as_vector()]),
+    }
+    actions = JointsToKeypoints(JOINT_TARGETS, HAND, "camera").to_model(decisions, state)
+    first, second = actions.reshape(2, 44, 3)
+    torch.testing.assert_close(second, first @ mirrored)
+    assert first.any()
+
+
+def test_a_left_hand_moves_the_left_rows() -> None:
+    decisions = torch.full((1, 1, 1, 16), 0.3).double()
+    state = {COMMAND: torch.zeros(1, 16).double()}
+    sides = [
+        JointsToKeypoints(JOINT_TARGETS, HAND, CAMERA, hand=hand).to_model(decisions, state)
+        for hand in ("left", "right")
+    ]
+    assert torch.equal(sides[0][..., :63], sides[1][..., 63:126])
+    assert not torch.equal(sides[0], sides[1])
+
+
 @pytest.fixture(params=MAPS)
 def action_map(request: pytest.FixtureRequest) -> ActionMap:
     return MAPS[request.param]()
@@ -167,3 +289,23 @@ def test_nonsense_is_refused() -> None:
         Chain([])
     with pytest.raises(KeyError, match=r"state\['command'\].*Use Hold"):
         Interpolate(SPACE, 2).to_model(decisions_for(Hold(SPACE, 1)), {"x": torch.zeros(2)})
+
+
+def test_nonsense_about_keypoints_is_refused() -> None:
+    few = Kinematics(right_hand().compile(), hand_frames(), JOINTS[:7])
+    with pytest.raises(ValueError, match=r"shape \(16,\) and Kinematics.* takes \(7,\)"):
+        JointsToKeypoints(JOINT_TARGETS, few, CAMERA)
+    tips = Kinematics(right_hand().compile(), [f"index_{p}" for p in FLEXIONS_AND_TIP], JOINTS)
+    with pytest.raises(ValueError, match=r"moves the 21 keypoints.*given 4 frames of 'right'"):
+        JointsToKeypoints(JOINT_TARGETS, tips, CAMERA)
+    with pytest.raises(ValueError, match="given 21 frames of 'both'"):
+        JointsToKeypoints(JOINT_TARGETS, HAND, CAMERA, hand="both")
+    unbounded, limits = Box(-np.inf, np.inf, (16,)), (HAND.low, HAND.high)
+    with pytest.raises(ValueError, match="has no bounds that joint_range could stand for"):
+        JointsToKeypoints(unbounded, HAND, CAMERA, joint_range=limits)
+    start = {COMMAND: torch.zeros(1, 16).double()}
+    decisions = torch.zeros(1, 1, 1, 16).double()
+    with pytest.raises(KeyError, match=r"state\['camera_torso'\].*Give it a Camera"):
+        JointsToKeypoints(JOINT_TARGETS, HAND, "camera_torso").to_model(decisions, start)
+    with pytest.raises(KeyError, match=r"state\['command'\]"):
+        JointsToKeypoints(JOINT_TARGETS, HAND, CAMERA).to_model(decisions, {})

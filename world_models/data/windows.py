@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from .cache import Cache
 
 ACTION = "action"
 """Key of the actions in a dataset."""
+OUTCOME = "next."
+"""How the keys of what came of an action begin: its reward, whether it ended the episode."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ class Windows:
     """A batch of windows: B of them, L frames each, g steps apart."""
 
     frames: dict[str, Tensor]
-    """By key, `[B, L, ...]`, in the type of the cache."""
+    """By key, `[B, L, ...]`, in the type of the cache.
+
+    A key that begins with `next.` holds what came of the action before the frame; of the first
+    frame of an episode, which no action led to, that is zero."""
     actions: Float[Tensor, "batch intervals gap action"]
     """`[B, L-1, g, A]`: what was done between a frame and the next."""
     past: Float[Tensor, "batch history action"]
@@ -184,12 +190,20 @@ class WindowSampler:
         taken = torch.from_numpy(np.asarray(actions[steps]))
         earlier = np.where(known[..., None], actions[np.maximum(before, 0)], np.float32(0.0))
         return Windows(
-            frames={key: torch.from_numpy(self.cache.arrays[key][rows]) for key in self.keys},
+            frames={key: torch.from_numpy(self._column(key, rows, start)) for key in self.keys},
             actions=torch.unflatten(taken, 1, (frames - 1, gap)),
             past=torch.from_numpy(earlier),
             past_known=torch.from_numpy(known),
             start=torch.from_numpy(first),
         )
+
+    def _column(self, key: str, rows: NDArray[np.int64], start: NDArray[np.int64]) -> NDArray[Any]:
+        column: NDArray[Any] = self.cache.arrays[key]
+        if not key.startswith(OUTCOME):
+            return column[rows]
+        before = column[np.maximum(rows - 1, 0)]
+        before[rows == start[:, None]] = 0
+        return before
 
 
 def split(

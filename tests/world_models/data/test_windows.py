@@ -13,7 +13,10 @@ FEATURES = {
     "observation.state": Feature("float32", (2,)),
     "observation.images.top": Feature("image", (8, 8, 3)),
     "action": Feature("float32", (2,)),
+    "next.reward": Feature("float32", (1,)),
+    "next.done": Feature("bool", (1,)),
 }
+KEYS = ["observation.state", "observation.images.top"]
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,8 @@ def cache(tmp_path_factory):
                 "observation.state": np.stack([ones, step], 1).astype(np.float32),
                 "observation.images.top": pictures.astype(np.uint8),
                 "action": np.stack([1 + step, ones], 1).astype(np.float32),
+                "next.reward": (1.0 + step).astype(np.float32),
+                "next.done": step == length - 2,
             }
             writer.add_episode(frames, task="count")
     return Cache.open(folder, list(FEATURES))
@@ -44,7 +49,7 @@ def test_frames_and_actions_are_those_of_the_episode(cache, gaps):
         assert gaps[0] <= gap <= gaps[1]
         assert windows.actions.shape == (64, 3, gap, 2)
         assert windows.actions.dtype == torch.float32
-        state, picture = (windows.frames[key].numpy() for key in sampler.keys)
+        state, picture = (windows.frames[key].numpy() for key in KEYS)
         assert (picture.dtype, picture.shape) == (np.uint8, (64, 4, 8, 8, 3))
         start = windows.start.numpy()
         episode = cache.episode_index[start]
@@ -57,6 +62,19 @@ def test_frames_and_actions_are_those_of_the_episode(cache, gaps):
         np.testing.assert_array_equal(actions[..., 0], 1 + taken)
         for values in (state[..., 0], actions[..., 1]):  # never another episode
             np.testing.assert_array_equal(values, np.broadcast_to(episode[:, None], values.shape))
+
+
+def test_outcomes_are_those_of_the_action_before(cache):
+    settings = WindowSettings(frames=3, gaps=(2, 2))
+    windows = WindowSampler(cache, settings, batch_size=300, seed=0).batch(0)
+    step = windows.frames["observation.state"][..., 1]
+    episode = windows.frames["observation.state"][..., 0].long()
+    reward, done = windows.frames["next.reward"], windows.frames["next.done"]
+    assert reward.dtype == torch.float32 and done.dtype == torch.bool
+    # Action t, whose reward is 1 + t, leads to frame t + 1; no action leads to the first frame.
+    torch.testing.assert_close(reward, step)
+    assert torch.equal(done, step == torch.tensor(LENGTHS)[episode] - 1)
+    assert (step == 0).any() and done.any()
 
 
 def test_the_past_ends_where_the_episode_begins(cache):

@@ -1,0 +1,96 @@
+"""What a trained policy decides, of what a world model believes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium.spaces import Dict
+from jaxtyping import Float
+from torch import Tensor
+
+from ..world_models.base import GOAL_PREFIX, Mapped, State, WorldModel, name_of
+from .policy import Policy
+
+LATENT, PIXELS = "latent", "pixels"
+
+
+class Decider:
+    """Asks a policy of stable-baselines3 about beliefs of a model, a batch at a time.
+
+    The policy sees what `ImaginationVectorEnv` showed it in training: parts of the state by key,
+    `goal_<key>` of the encoded goal, and `pixels` decoded. Which, its observation space says.
+
+    Args:
+        model: over decisions, where the policy decides (`Mapped`).
+        policy: anything with stable-baselines3's `predict`, over a `Dict`.
+
+    Raises:
+        TypeError: it observes no `Dict`.
+        ValueError: it decides in another space than the model's.
+    """
+
+    def __init__(self, model: WorldModel, policy: Policy) -> None:
+        seen, decided = policy.observation_space, policy.action_space
+        if not isinstance(seen, Dict):
+            raise TypeError(
+                f"the policy observes {seen}, and not parts of a model's state by name. It was not "
+                "trained in a model (dexworld-train-agent); act with it by agent=sb3."
+            )
+        if decided != model.action_space:
+            raise ValueError(
+                f"the policy decides in {decided}, and the decisions of {model} are in "
+                f"{model.action_space}: give the action map that it was trained with."
+            )
+        self.model, self.policy = model, policy
+        self.spaces: dict[str, Any] = dict(seen.spaces)
+        low, high = model.action_space.low, model.action_space.high
+        self.low = torch.from_numpy(low).to(model.device)
+        self.high = torch.from_numpy(high).to(model.device)
+
+    @property
+    def needs_goal(self) -> bool:
+        """Whether the policy was trained with goals."""
+        return any(key.startswith(GOAL_PREFIX) for key in self.spaces)
+
+    def __call__(self, state: State, goal: State) -> Float[Tensor, "batch action"]:
+        """Return the decisions, without the policy's own noise.
+
+        Raises:
+            KeyError: the state lacks what the policy observes, or there is no goal.
+            ValueError: something has another shape than in training.
+        """
+        seen = {key: self._seen(key, state, goal) for key in self.spaces}
+        decided, _ = self.policy.predict(seen, deterministic=True)
+        return torch.clamp(torch.from_numpy(decided).to(self.low), self.low, self.high)
+
+    def _seen(self, key: str, state: State, goal: State) -> Any:
+        name, of_goal = key.removeprefix(GOAL_PREFIX), key.startswith(GOAL_PREFIX)
+        source = goal if of_goal else state
+        if of_goal and not goal:
+            raise KeyError(
+                f"the policy was trained with goals ({key}), and none is observed: it needs "
+                f"{sorted(GOAL_PREFIX + each for each in self.model.observes)}."
+            )
+        part = LATENT if name == PIXELS else name
+        if part not in source:
+            raise KeyError(
+                f"the policy observes {sorted(self.spaces)}, and states of {name_of(self.model)} "
+                f"have no {part!r}, but {sorted(source)}: give the model that it was trained in."
+            )
+        value = _decoded(self.model, source[part]) if name == PIXELS else source[part]
+        space = self.spaces[key]
+        if tuple(value.shape[1:]) != space.shape:
+            raise ValueError(
+                f"the policy observes {key} of shape {space.shape}, and that of "
+                f"{name_of(self.model)} is {tuple(value.shape[1:])}: give the model that it was "
+                "trained in."
+            )
+        return value.detach().cpu().numpy().astype(space.dtype)
+
+
+def _decoded(model: WorldModel, latent: Tensor) -> Tensor:
+    while isinstance(model, Mapped):
+        model = model.model
+    frames: Tensor = model.pictures(latent)  # type: ignore[attr-defined]
+    return frames

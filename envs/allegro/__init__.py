@@ -1,0 +1,1 @@
+"""The Allegro hand, palm up, turning a cube."""

@@ -1,0 +1,1 @@
+"""A kitchen counter with a Franka arm and an Allegro hand: reach, grasp, place."""

@@ -1,0 +1,87 @@
+import pickle
+
+import mujoco
+import numpy as np
+import pytest
+
+from dexworld.envs.counter.drawing import Drawing, with_goal, with_path
+from dexworld.envs.counter.scene import CAMERAS, OVERVIEW, Scene, drawn_model
+from dexworld.envs.rendering import Renderer
+
+SIZE = (112, 196)
+
+
+@pytest.fixture(scope="module")
+def start(make_env):
+    env = make_env("grasp", layout="one_wall", style="sage", object="can", distractors=["lemon"])
+    env.reset(seed=0)
+    return env
+
+
+@pytest.fixture(scope="module")
+def drawing(start):
+    made = Drawing(start.simulation.scene)
+    yield made
+    made.close()
+
+
+def test_every_camera_sees_something_else(drawing, start):
+    frames = [drawing.draw(name, *SIZE, start.task_state) for name in (*CAMERAS, OVERVIEW)]
+    assert all(frame.shape == (*SIZE, 3) and frame.std() > 10 for frame in frames)
+    assert np.abs(frames[0].astype(int) - frames[1]).mean() > 10
+
+
+def test_another_kitchen_is_drawn_as_if_it_had_been_the_first(start):
+    other = Scene("island", "navy", "can", frozenset({"lemon"})).number
+    changed, fresh = Drawing(start.simulation.scene), Drawing(other)
+    first = changed.draw("torso", *SIZE, start.task_state)
+    changed.show(other)
+    second = changed.draw("torso", *SIZE, start.task_state)
+    assert np.abs(first.astype(int) - second).mean() > 5
+    np.testing.assert_array_equal(second, fresh.draw("torso", *SIZE, start.task_state))
+    changed.show(start.simulation.scene)
+    np.testing.assert_array_equal(first, changed.draw("torso", *SIZE, start.task_state))
+    changed.close()
+    fresh.close()
+
+
+def test_calibrated_points_land_on_what_is_drawn(start, drawing):
+    """In the camera between the shoulders, and in the one that moves with the palm."""
+    scene = Scene.of(start.simulation.scene)
+    model = drawn_model(scene.layout, scene.style)
+    data = mujoco.MjData(model)
+    data.qpos[:] = start.get_state()[1 : 1 + model.nq]
+    mujoco.mj_forward(model, data)
+    seen = {
+        "torso": ("can", data.body("can").xpos),
+        "wrist": ("middle_distal", data.site("middle_tip").xpos),
+    }
+    with Renderer(model, *SIZE) as renderer:
+        for camera, (body, point) in seen.items():
+            seen_by = drawing.calibration(camera, *SIZE, start.task_state)
+            pixel, before = seen_by.project(point)
+            column, row = pixel.astype(int).tolist()
+            assert before and 0 <= column < SIZE[1] and 0 <= row < SIZE[0]
+            geom = renderer.segmentation(data, camera)[row, column]
+            assert model.body(model.geom_bodyid[geom]).name == body, camera
+
+
+def test_the_goal_is_in_the_corner_and_the_path_on_the_frame(drawing, start):
+    frame = drawing.draw(OVERVIEW, *SIZE, start.task_state)
+    shown = with_goal(frame, np.zeros_like(frame))
+    assert (shown[5:30, -40:-5] == 0).all() and (shown[60:] == frame[60:]).all()
+    seen_by = drawing.calibration(OVERVIEW, *SIZE, start.task_state)
+    path = np.linspace((0.45, 0.0, 0.1), (0.55, 0.2, 0.2), 5)
+    drawn = with_path(frame, path, seen_by)
+    pixels = seen_by.project(path)[0].astype(int)
+    changed = (drawn != frame).any(axis=2)
+    assert changed[pixels[2, 1], pixels[2, 0]] and changed.sum() < 0.05 * changed.size
+    behind = np.array([[-5.0, -5.0, 5.0], [0.5, 0.0, 0.1]])
+    np.testing.assert_array_equal(with_path(frame, behind, seen_by), frame)
+
+
+def test_a_copy_draws_alike(drawing, start):
+    copy = pickle.loads(pickle.dumps(drawing))
+    frames = [each.draw("torso", *SIZE, start.task_state) for each in (drawing, copy)]
+    np.testing.assert_array_equal(*frames)
+    copy.close()

@@ -1,0 +1,199 @@
+"""A robot that is where its joints are told to be, and carries what it holds: a model without forces."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from jaxtyping import Bool, Float
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from .base import (
+    COMMAND,
+    ROLLOUT,
+    STEP,
+    Observation,
+    State,
+    WorldModel,
+    check_actions,
+    check_keys,
+    check_state,
+)
+from .inverse_kinematics import rotation_vector
+from .kinematics import Kinematics
+
+JOINTS, KEYPOINTS, PALM, OBJECT, CONTACT = "joints", "keypoints", "palm", "object", "contact"
+"""Keys of states and predictions, in the names of `dexworld/CounterReach-v0` and its kin."""
+
+
+class KinematicModel:
+    """The kinematics of a robot hand as a world model, a thousand times cheaper than its physics.
+
+    Joints are where they are commanded, as fast as they may move. What the hand touches at the
+    start goes with the palm like a part of it; everything else stays where it is, and nothing is
+    ever in the way. It predicts `joints`, `keypoints` (points of the hand), `palm` and `object`
+    (poses, quaternions w first). So it is for plans of reaching and carrying, which a search in a
+    better model can start from; it does not know how to grasp.
+
+    Args:
+        model: Of the same robot; its states are those of this model too, and hold what is predicted
+            here, and `contact`, whose last number says how often the hand touches the object.
+        kinematics: From the joints to the keypoints and, as the last frame, the palm.
+        joint_range: Joint positions [rad] at the lower and upper bounds of the actions.
+        furthest: The most that joints move in an action [rad]; any way where None.
+
+    Raises:
+        KeyError: the states of `model` lack what is needed.
+        ValueError: the kinematics are of another number of joints.
+    """
+
+    predicts = frozenset({JOINTS, KEYPOINTS, PALM, OBJECT})
+    differentiable = True
+
+    def __init__(
+        self,
+        model: WorldModel,
+        kinematics: Kinematics,
+        joint_range: tuple[ArrayLike, ArrayLike],
+        furthest: ArrayLike | None = None,
+    ) -> None:
+        check_keys({*self.predicts, CONTACT}, model, type(self).__name__)
+        if model.action_space.shape != (kinematics.size,):
+            raise ValueError(
+                f"{kinematics!r} are of {kinematics.size} joints, and actions have shape "
+                f"{model.action_space.shape}: give the joints that are commanded."
+            )
+        self.model, self.kinematics = model, kinematics
+        low, high = (torch.from_numpy(np.array(each, np.float64)) for each in joint_range)
+        first, last = (
+            torch.from_numpy(each.astype(np.float64))
+            for each in (model.action_space.low, model.action_space.high)
+        )
+        self._scale = (high - low) / (last - first)
+        self._offset = low - self._scale * first
+        self._furthest = torch.full_like(low, torch.inf)
+        if furthest is not None:
+            self._furthest = torch.from_numpy(np.array(furthest, np.float64))
+
+    @property
+    def action_space(self) -> Box:
+        """Bounds of the actions."""
+        return self.model.action_space
+
+    @property
+    def observes(self) -> frozenset[str]:
+        """What the other model observes."""
+        return self.model.observes
+
+    @property
+    def device(self) -> torch.device:
+        """The other model's."""
+        return self.model.device
+
+    def encode(
+        self,
+        observation: Observation,
+        previous: State | None = None,
+        actions: Float[Tensor, "batch executed action"] | None = None,
+        episode_start: Bool[Tensor, " batch"] | None = None,
+    ) -> State:
+        """Return the other model's belief."""
+        return self.model.encode(observation, previous, actions, episode_start)
+
+    def rollout(
+        self,
+        state: State,
+        actions: Float[Tensor, "batch candidates horizon action"],
+        keys: Collection[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """Place the hand, and what it holds, after each action."""
+        check_actions(actions, self.action_space, dims=ROLLOUT, state=state)
+        keys = self.predicts if keys is None else frozenset(keys)
+        check_keys(keys, self, "a rollout")
+        self._check(state)
+        return self._placed(self._reached(state, actions)[1], state, keys)
+
+    def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
+        """Return what is known of the state one action later."""
+        check_actions(actions, self.action_space, dims=STEP, state=state)
+        self._check(state)
+        command, joints = self._reached(state, actions[:, None, None])
+        after = {COMMAND: command, **self._placed(joints, state, self.predicts)}
+        moved = {key: value[:, 0, 0].to(state[key]) for key, value in after.items()}
+        return {**moved, CONTACT: state[CONTACT]}
+
+    def _check(self, state: State) -> None:
+        points, size = len(self.kinematics.frames) - 1, self.kinematics.size
+        known = {COMMAND: (size,), JOINTS: (size,), KEYPOINTS: (points, 3), PALM: (7,)}
+        contacts = tuple(state[CONTACT].shape[1:]) if CONTACT in state else (1,)
+        check_state(state, {**known, OBJECT: (7,), CONTACT: contacts}, self)
+
+    def _reached(self, state: State, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return commands as far as they are reached, as actions and as joints `[B, N, T, A]`."""
+        scale, offset, furthest = (
+            each.to(actions) for each in (self._scale, self._offset, self._furthest)
+        )
+        here = (offset + scale * state[COMMAND].to(actions))[:, None]
+        reached = []
+        for target in (offset + scale * actions).unbind(2):
+            here = here + torch.clamp(target - here, -furthest, furthest)
+            reached.append(here)
+        joints = torch.stack(reached, dim=2)
+        return (joints - offset) / scale, joints
+
+    def _placed(self, joints: Tensor, state: State, keys: Collection[str]) -> dict[str, Tensor]:
+        placed = {JOINTS: joints}
+        if keys & {KEYPOINTS, PALM, OBJECT}:
+            poses = self.kinematics.poses(joints)
+            placed[KEYPOINTS] = poses.position[..., :-1, :]
+            if keys & {PALM, OBJECT}:
+                place, turn = poses.position[..., -1, :], _quaternion(poses.rotation[..., -1, :, :])
+                placed[PALM] = torch.cat([place, turn], dim=-1)
+                placed[OBJECT] = _carried(state, placed[PALM])
+        # In the precision of the other model's, which objectives compare them with.
+        return {key: placed[key].to(state[key]) for key in keys}
+
+
+def _carried(
+    state: Mapping[str, Tensor], palm: Float[Tensor, "batch candidates horizon 7"]
+) -> Float[Tensor, "batch candidates horizon 7"]:
+    """Return where the object is once the palm is there."""
+    start, known = (state[key].to(palm)[:, None, None] for key in (PALM, OBJECT))
+    back = _conjugate(start[..., 3:])
+    held_at = _turned(back, known[..., :3] - start[..., :3])
+    turn = _product(palm[..., 3:], _product(back, known[..., 3:]))
+    place = palm[..., :3] + _turned(palm[..., 3:], held_at)
+    held = (state[CONTACT].flatten(1)[:, -1] > 0)[:, None, None, None]
+    return torch.where(held, torch.cat([place, turn.expand(*place.shape[:-1], 4)], -1), known)
+
+
+def _quaternion(matrix: Float[Tensor, "*rows 3 3"]) -> Float[Tensor, "*rows 4"]:
+    """Return the unit quaternion of a rotation, w first and not negative."""
+    half = rotation_vector(matrix) / 2
+    angle = torch.linalg.vector_norm(half, dim=-1, keepdim=True)
+    return torch.cat([torch.cos(angle), half * torch.sinc(angle / torch.pi)], dim=-1)
+
+
+def _conjugate(quaternion: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:
+    return quaternion * quaternion.new_tensor([1.0, -1.0, -1.0, -1.0])
+
+
+def _product(
+    first: Float[Tensor, "*#rows 4"], second: Float[Tensor, "*#rows 4"]
+) -> Float[Tensor, "*#rows 4"]:
+    """Return the rotation `first` after `second`."""
+    first, second = torch.broadcast_tensors(first, second)
+    w, u, x, v = first[..., :1], first[..., 1:], second[..., :1], second[..., 1:]
+    vector = w * v + x * u + torch.linalg.cross(u, v)
+    return torch.cat([w * x - (u * v).sum(-1, keepdim=True), vector], dim=-1)
+
+
+def _turned(
+    quaternion: Float[Tensor, "*#rows 4"], vector: Float[Tensor, "*#rows 3"]
+) -> Float[Tensor, "*#rows 3"]:
+    w, u = quaternion[..., :1], quaternion[..., 1:]
+    across = torch.linalg.cross(*torch.broadcast_tensors(u, vector))
+    return vector + 2 * torch.linalg.cross(*torch.broadcast_tensors(u, across + w * vector))
