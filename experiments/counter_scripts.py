@@ -16,6 +16,7 @@ from dexworld.envs.counter.objects import TARGETS, THINGS
 from dexworld.envs.counter.scene import Scene
 from dexworld.envs.counter.script import CLOSED, OPEN, Script, Unreachable, motion, posed
 from dexworld.envs.counter.simulation import ACTIONS
+from dexworld.envs.counter.tasks import Grasp
 
 FloatArray = NDArray[np.float64]
 
@@ -138,7 +139,7 @@ class CounterScripts:
     def lift(self, seed: int, settings: NoisyLiftSettings) -> Trajectory:
         """Grasp what is there as the script would, lift it and hold it."""
         rng, _ = self._begin(seed)
-        if self.env.task.rule.name != _GRASPING or self.env.solution is None:
+        if not isinstance(self.env.task, Grasp) or self.env.solution is None:
             raise ValueError("collector=noisy_lift lifts what it has grasped: env=counter_grasp.")
         grasp = self.env.raw_action(self.env.solution)
         arm, hand = np.split(grasp[-1], [_ARM])
@@ -150,7 +151,7 @@ class CounterScripts:
         lifted = motion(grasp[-1], [(posed(up, hand), 8)])
         start: dict[str, Any] = {}
         if rng.random() < settings.permute:
-            start = self._permuted(str(rng.choice(TARGETS)))
+            start = self._permuted(rng)
         return self._trajectory(np.concatenate([grasp, lifted]), start)
 
     def open_and_close(self, seed: int, settings: OpenAndCloseSettings) -> Trajectory:
@@ -182,9 +183,10 @@ class CounterScripts:
                 continue
         raise RuntimeError(f"the palm reaches none of {_TRIES} places in {ROOM}.")
 
-    def _permuted(self, name: str) -> dict[str, Any]:
+    def _permuted(self, rng: np.random.Generator) -> dict[str, Any]:
         """Return how an episode begins as this one, with another thing where the target is."""
         scene = Scene.of(self.env.simulation.scene)
+        name = str(rng.choice([name for name in TARGETS if name != scene.target]))
         goal = self.env.simulation.task_state(self.env.goal_physics[None])[0]
         others = scene.others - {name} | ({scene.target} if name in scene.others else set())
         return {
@@ -201,9 +203,6 @@ class CounterScripts:
     def _trajectory(self, commands: FloatArray, reset: Mapping[str, Any]) -> Trajectory:
         actions = self.env.normalised_action(commands[: self.steps])
         return Trajectory(np.clip(actions, -1.0, 1.0).astype(np.float32), reset)
-
-
-_GRASPING: Final = "x"
 
 
 def _swapped(state: FloatArray, first: str, second: str) -> FloatArray:

@@ -14,6 +14,13 @@ from dexworld.agents.disagreement import DisagreementSeeker, NoisyPlans
 from dexworld.agents.exploration import ColouredNoise, ColouredNoiseSettings, NoisyReplay
 from dexworld.agents.self_play import SelfPlay, SelfPlaySettings
 from dexworld.experiments.config import AgentConfig, make_action_map
+from dexworld.experiments.counter_scripts import (
+    CounterSettings,
+    NoisyLiftSettings,
+    OpenAndCloseSettings,
+    ReachTargetsSettings,
+    make_counter_explorer,
+)
 from dexworld.experiments.trajectories import recorded_trajectories
 from dexworld.planners.cem import CEM
 from dexworld.world_models.latent import DISAGREEMENT, LatentWorldModel
@@ -71,6 +78,9 @@ EXPLORERS: dict[str, type[Any]] = {
     "self_play": SelfPlaySettings,
     "noisy_replay": NoisyReplaySettings,
     "disagreement": DisagreementSettings,
+    "reach_targets": ReachTargetsSettings,
+    "noisy_lift": NoisyLiftSettings,
+    "open_and_close": OpenAndCloseSettings,
 }
 """Settings of the explorers by name."""
 
@@ -114,6 +124,8 @@ def make_explorer(
         return SelfPlay(space, settings)
     if isinstance(settings, DisagreementSettings):
         return make_seeker(settings)
+    if isinstance(settings, CounterSettings):
+        return make_counter_explorer(settings, env_id, arguments, steps)
     if settings.path is None:
         raise ValueError(
             "collector=noisy_replay needs collector.path, a folder of dexworld-teleoperate or a "

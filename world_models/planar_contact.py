@@ -62,7 +62,8 @@ class PlanarContactPredictor(nn.Module):
 
     Friction holds a body that nothing touches. A perceptron lets it creep, a fraction of a pixel an
     action, and a search finds that and waits for the body to creep to the goal. So motions below
-    `config.least_motion` are none.
+    `config.least_motion` are none, and beyond `config.reach` nothing is computed: in a plan, most
+    decisions lead round the body and not against it.
 
     The first point set is the pusher, one point; the second is the rigid body. Actions are two
     numbers, an affine function of the place that the pusher is commanded to.
@@ -85,6 +86,7 @@ class PlanarContactPredictor(nn.Module):
         self.body = counts[1]
         self.points = 1 + self.body
         self.least_motion = config.least_motion / layout.scale
+        self.reach = None if config.reach is None else config.reach / layout.scale
         features = latent - 2 * self.points
         commands = config.history + chunk
         self.response = nn.Parameter(torch.zeros(chunk, commands))
@@ -124,20 +126,7 @@ class PlanarContactPredictor(nn.Module):
         way = (self.response[:, :, None] * (commands - pusher)[:, None]).sum(2)
         path = torch.cat([pusher, pusher + way], dim=1)
         origin, direction = fit_frame(body, self.template)
-        seen = turn_back(path - origin[:, None], direction[:, None]).flatten(1)
-        inputs = torch.cat(
-            [
-                5.0 * seen,
-                self.path(seen),
-                self.world(body.flatten(1)),
-                2.0 * origin,
-                direction,
-                2.0 * (pusher[:, 0] - origin),
-                features,
-            ],
-            dim=1,
-        )
-        change = self.network(inputs).to(newest.dtype)
+        change = self._change(path, origin, direction, body, features)
         origin = origin + turn(change[:, :2], direction)
         angle = change[:, 2:3]
         direction = turn(direction, torch.cat([angle.cos(), angle.sin()], dim=1))
@@ -148,3 +137,37 @@ class PlanarContactPredictor(nn.Module):
             motion = torch.linalg.vector_norm(moved - body, dim=-1).mean(1)
             moved = torch.where((motion < self.least_motion)[:, None, None], body, moved)
         return torch.cat([path[:, -1], moved.flatten(1), features + change[:, 3:]], dim=1)
+
+    def _change(
+        self,
+        path: Float[Tensor, "rows times 2"],
+        origin: Float[Tensor, "rows 2"],
+        direction: Float[Tensor, "rows 2"],
+        body: Float[Tensor, "rows points 2"],
+        features: Float[Tensor, "rows features"],
+    ) -> Float[Tensor, "rows change"]:
+        """Return displacement, turn, and change of the features; zero for bodies out of reach."""
+        offset = path - origin[:, None]
+        near = None
+        if self.reach is not None and not self.training:
+            far = offset.square().sum(-1).amin(1) > self.reach**2  # not where it is NaN
+            near = (~far).nonzero().flatten()
+            seen_by = (offset, origin, direction, body, features)
+            offset, origin, direction, body, features = (each[near] for each in seen_by)
+        seen = turn_back(offset, direction[:, None]).flatten(1)
+        inputs = torch.cat(
+            [
+                5.0 * seen,
+                self.path(seen),
+                self.world(body.flatten(1)),
+                2.0 * origin,
+                direction,
+                2.0 * offset[:, 0],
+                features,
+            ],
+            dim=1,
+        )
+        change: Tensor = self.network(inputs).to(path.dtype)
+        if near is None:
+            return change
+        return change.new_zeros(len(path), change.shape[1]).index_copy(0, near, change)

@@ -34,6 +34,9 @@ class PredictorConfig:
     least_motion: float = 0.0
     """Mean motion of the body's points in one action below which `planar_contact` lets it rest
     [label unit]. Not in training, where there would be no gradient."""
+    reach: float | None = None
+    """Distance between the pusher's path and the middle of the body's points beyond which
+    `planar_contact` lets the body rest, and saves the work [label unit]; none where None."""
 
     def __post_init__(self) -> None:
         for name in ("width", "depth", "heads", "history", "members"):
@@ -43,6 +46,8 @@ class PredictorConfig:
                 )
         if self.octaves < 0:
             raise ValueError(f"PredictorConfig(octaves) must be at least 0, got {self.octaves}.")
+        if self.reach is not None and not self.reach > 0.0:
+            raise ValueError(f"PredictorConfig(reach) must be positive or None, got {self.reach}.")
         if not self.least_motion >= 0.0:
             raise ValueError(
                 f"PredictorConfig(least_motion) must be at least 0, got {self.least_motion}."

@@ -71,7 +71,10 @@ def test_turning_back_undoes_turning(angle: float, x: float, y: float) -> None:
 
 
 def predictor(
-    features: int = 0, randomise: bool = True, least_motion: float = 0.0
+    features: int = 0,
+    randomise: bool = True,
+    least_motion: float = 0.0,
+    reach: float | None = None,
 ) -> PlanarContactPredictor:
     torch.manual_seed(0)
     config = PredictorConfig(
@@ -81,6 +84,7 @@ def predictor(
         history=HISTORY,
         octaves=3,
         least_motion=least_motion,
+        reach=reach,
     )
     made = PlanarContactPredictor(config, LAYOUT, 10 + features, 2, CHUNK).double()
     made.fit(torch.cat([torch.zeros(1, 2, dtype=torch.float64), BODY]))
@@ -144,6 +148,31 @@ def test_a_body_rests_below_the_least_motion_but_not_in_training() -> None:
     assert torch.equal(points_of(later)[rests, 1:], before[rests, 1:])
     assert torch.equal(points_of(later)[:, 0], points_of(free)[:, 0])
     assert torch.equal(later[~rests], free[~rests])
+
+
+def test_a_body_out_of_reach_rests_and_the_others_move_as_ever() -> None:
+    latents, past, actions = scene(rows=40)
+    free = predictor().eval()(latents, past, actions)
+    body = points_of(latents[:, 0])[:, 1:]
+    made = predictor(reach=0.4)
+    torch.testing.assert_close(made(latents, past, actions), free)  # it is being trained
+    made.eval()
+    later = made(latents, past, actions)
+    rests = (points_of(later)[:, 1:] - body).abs().amax((1, 2)) < 1e-12
+    assert 0 < int(rests.sum()) < 40
+    torch.testing.assert_close(later[~rests], free[~rests])
+    assert torch.equal(points_of(later)[:, 0], points_of(free)[:, 0])
+    pusher = points_of(latents[:, 0])[:, 0]
+    distance = (pusher - body.mean(1)).norm(dim=-1)
+    assert not rests[distance < 0.4].any(), "within reach before it moves"
+    actions[0] = torch.nan  # then the pusher may be anywhere
+    assert made(latents, past, actions)[0].isnan().all()
+
+
+def test_nothing_in_reach_is_no_error() -> None:
+    latents, past, actions = scene()
+    later = predictor(reach=1e-6).eval()(latents, past, actions)
+    torch.testing.assert_close(later[:, 2:], latents[:, 0, 2:])
 
 
 def test_the_least_motion_is_in_the_unit_of_the_labels() -> None:

@@ -88,3 +88,5 @@ def test_no_octave_is_enough_and_fewer_are_refused() -> None:
         PredictorConfig(octaves=-1)
     with pytest.raises(ValueError, match=r"least_motion\) must be at least 0, got nan"):
         PredictorConfig(least_motion=float("nan"))
+    with pytest.raises(ValueError, match=r"reach\) must be positive or None, got 0"):
+        PredictorConfig(reach=0.0)
