@@ -53,7 +53,9 @@ def sheet(
             f"environments {list(ids)}, {episodes} episodes, pictures {size} px high: nothing to "
             f"draw. Give at least one of each, and pictures of at least {BAND} px."
         )
-    rows = [_row(name, episode_seeds(seed, "tune", episodes), size, cameras) for name in ids]
+    # Other seeds for each, which would else show the same kitchens.
+    seeds = np.reshape(episode_seeds(seed, "tune", len(ids) * episodes), (len(ids), -1)).tolist()
+    rows = [_row(name, own, size, cameras) for name, own in zip(ids, seeds, strict=True)]
     width = max(row.shape[1] for row in rows)
     return np.vstack([_on_paper(row, row.shape[0], width) for row in rows])
 
@@ -66,7 +68,7 @@ def _row(name: str, seeds: Sequence[int], size: int, cameras: bool) -> Frame:
     finally:
         env.close()
     strip = np.hstack(pictures)
-    return np.vstack([_caption(f"{name}", strip.shape[1], 1.6), strip])
+    return np.vstack([_caption(name, strip.shape[1], 1.6), strip])
 
 
 def _made(name: str, size: int, cameras: bool) -> gym.Env[Any, Any]:

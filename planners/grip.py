@@ -1,4 +1,4 @@
-"""The cost of an object that is not in the hand as it shall be."""
+"""Costs of an object that is not in the hand as it shall be, or does not stay there."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from ..world_models.base import State
 from .objectives import rotation_angle
 from .pose_terms import turned
-from .settings import require_at_least
-from .terms import Keyed, Term, goal_of
+from .settings import require_at_least, require_count, require_finite
+from .terms import Addable, Keyed, Term, goal_of
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,51 @@ class Grip(Term, Keyed):
         moved: Tensor = torch.linalg.vector_norm(held[..., :3] - wanted[..., :3], dim=-1)
         angle = rotation_angle(held[..., 3:], wanted[..., 3:])
         return (moved + self.rotation_scale * angle - self.enough).clamp(min=0.0)
+
+
+@dataclass(frozen=True)
+class Slip(Addable):
+    """How far an object moves in the palm during the last decisions, wherever the hand goes.
+
+        cost = weight max(0, |p[T-1] - p[T-1-n]| - enough)
+
+    with `p` its position in the frame of the palm. Where these decisions lift the hand, it is what a
+    grasp lacks, up to all of the lift. Poses as of `Grip`; the goal has no say.
+    """
+
+    weight: float = 1.0
+    """Factor of the whole term."""
+    decisions: int = 1
+    """How many, `n`; shorter plans are looked at as a whole."""
+    enough: float = 0.0
+    """Distance that costs nothing [m]."""
+    key: str = "object"
+    """Pose of the object."""
+    palm: str = "palm"
+    """Pose of the palm."""
+
+    def __post_init__(self) -> None:
+        require_finite(self, "weight")
+        require_count(self, "decisions")
+        require_at_least(self, "enough", 0.0)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Both poses."""
+        return frozenset({self.key, self.palm})
+
+    def cost(
+        self,
+        predictions: Mapping[str, Tensor],
+        actions: Float[Tensor, "batch candidates horizon action"],
+        state: State,
+        goal: State,
+    ) -> Float[Tensor, "batch candidates"]:
+        """Return the weighted distance."""
+        held = _in_palm(predictions[self.key], predictions[self.palm])[..., :3]
+        before = held[:, :, max(0, held.shape[2] - 1 - self.decisions)]
+        moved: Tensor = torch.linalg.vector_norm(held[:, :, -1] - before, dim=-1)
+        return self.weight * (moved - self.enough).clamp(min=0.0)
 
 
 def _in_palm(

@@ -137,8 +137,10 @@ class KinematicModel:
             each.to(actions) for each in (self._scale, self._offset, self._furthest)
         )
         here = (offset + scale * state[COMMAND].to(actions))[:, None]
+        # One number that is not finite makes all joints unknown, now and from then on.
+        known = torch.where(actions.isfinite().all(-1, keepdim=True), actions, torch.nan)
         reached = []
-        for target in (offset + scale * actions).unbind(2):
+        for target in (offset + scale * known).unbind(2):
             here = here + torch.clamp(target - here, -furthest, furthest)
             reached.append(here)
         joints = torch.stack(reached, dim=2)
@@ -166,8 +168,9 @@ def _carried(
     held_at = _turned(back, known[..., :3] - start[..., :3])
     turn = _product(palm[..., 3:], _product(back, known[..., 3:]))
     place = palm[..., :3] + _turned(palm[..., 3:], held_at)
-    held = (state[CONTACT].flatten(1)[:, -1] > 0)[:, None, None, None]
-    return torch.where(held, torch.cat([place, turn.expand(*place.shape[:-1], 4)], -1), known)
+    carried = torch.cat([place, turn], dim=-1)
+    left = (state[CONTACT].flatten(1)[:, -1] == 0)[:, None, None, None] & carried.isfinite()
+    return torch.where(left, known, carried)
 
 
 def _quaternion(matrix: Float[Tensor, "*rows 3 3"]) -> Float[Tensor, "*rows 4"]:
