@@ -10,16 +10,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..world_models.base import GOAL_PREFIX, Mapped, State, WorldModel, name_of
+from ..world_models.body_frame import to_world
 from .policy import Policy
 
 LATENT, PIXELS = "latent", "pixels"
+FRAME = "decision_frame"
+"""Attribute of a policy: prediction with the points of the body that its decisions are seen from."""
 
 
 class Decider:
     """Asks a policy of stable-baselines3 about beliefs of a model, a batch at a time.
 
     The policy sees what `ImaginationVectorEnv` showed it in training: parts of the state by key,
-    `goal_<key>` of the encoded goal, and `pixels` decoded. Which, its observation space says.
+    `goal_<key>` of the encoded goal, and `pixels` decoded. Which, its observation space says. What
+    a policy decides as seen from a body (its attribute `decision_frame`) is turned as the body is.
 
     Args:
         model: over decisions, where the policy decides (`Mapped`).
@@ -43,6 +47,7 @@ class Decider:
                 f"{model.action_space}: give the action map that it was trained with."
             )
         self.model, self.policy = model, policy
+        self.frame: str | None = getattr(policy, FRAME, None)
         self.spaces: dict[str, Any] = dict(seen.spaces)
         low, high = model.action_space.low, model.action_space.high
         self.low = torch.from_numpy(low).to(model.device)
@@ -62,7 +67,15 @@ class Decider:
         """
         seen = {key: self._seen(key, state, goal) for key in self.spaces}
         decided, _ = self.policy.predict(seen, deterministic=True)
-        return torch.clamp(torch.from_numpy(decided).to(self.low), self.low, self.high)
+        decisions = torch.from_numpy(decided).to(self.low)
+        if self.frame is not None:
+            if self.frame not in state:
+                raise KeyError(
+                    f"the policy decides as seen from {self.frame!r}, and states of "
+                    f"{name_of(self.model)} have no {self.frame!r}, but {sorted(state)}."
+                )
+            decisions = to_world(decisions, state[self.frame])
+        return torch.clamp(decisions, self.low, self.high)
 
     def _seen(self, key: str, state: State, goal: State) -> Any:
         name, of_goal = key.removeprefix(GOAL_PREFIX), key.startswith(GOAL_PREFIX)

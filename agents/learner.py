@@ -34,6 +34,8 @@ class Learner:
     """Arguments of the class."""
     device: str = "cpu"
     """Where it computes."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """What the algorithm shall remember beside, JSON values: stable-baselines3 saves attributes."""
 
     def check(self) -> None:
         """Raise `ValueError` for an unknown algorithm or argument, `ImportError` without any."""
@@ -51,7 +53,10 @@ class Learner:
         """Return the algorithm, with first weights that depend on the seed alone."""
         self.check()
         kind: Any = algorithm_class(self.algorithm)
-        return kind("MultiInputPolicy", env, seed=seed, device=self.device, **self.arguments)
+        learned = kind("MultiInputPolicy", env, seed=seed, device=self.device, **self.arguments)
+        for name, value in self.attributes.items():
+            setattr(learned, name, value)
+        return learned
 
     def load(self, folder: Path, env: Any) -> Any:
         """Return the algorithm that `save` wrote.

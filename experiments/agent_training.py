@@ -8,13 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from dexworld.agents.belief_policy import BeliefPolicy
+from dexworld.agents.decider import FRAME
 from dexworld.agents.goal_features import GoalFeatures, measured
 from dexworld.agents.imagination_training import ImaginationSettings
 from dexworld.agents.learner import Learner
+from dexworld.agents.planar_features import PlanarFeatures
 from dexworld.agents.policy import Policy
 from dexworld.envs.imagination import ImaginationVectorEnv, Reward, StartStates, Success
 from dexworld.envs.stable_baselines import ImaginationVecEnv
@@ -34,6 +37,7 @@ from dexworld.experiments.schema import build, schema
 from dexworld.experiments.training import column
 from dexworld.experiments.trust import greatest_disagreement
 from dexworld.world_models.base import Mapped, WorldModel
+from dexworld.world_models.body_frame import SeenFromBody
 from dexworld.world_models.data.lerobot import Dataset
 from dexworld.world_models.data.start_states import DatasetStarts
 from dexworld.world_models.latent import LatentWorldModel
@@ -80,6 +84,11 @@ class AlgorithmConfig:
     """Its arguments: algorithm.arguments.gamma=0.95, +algorithm.arguments.ent_coef=0.01, ..."""
     network: list[int] = field(default_factory=lambda: [256, 256])
     """Width of each hidden layer, of the policy and of the values."""
+    activation: str = "ReLU"
+    """What is between the layers, a class of torch.nn: ReLU, Tanh, SiLU, ..."""
+    features: str = "goal"
+    """What comes before the first layer: goal (normalised, and how far the goals are), planar (a
+    pusher, a body and their goals in the plane, seen from the body), or none."""
     device: str = "cpu"
     """Where it computes; small networks are fastest on cpu."""
 
@@ -119,6 +128,9 @@ class TrainAgentConfig:
     """Copies of the world that the agent acts in at once."""
     observes: list[str] = field(default_factory=lambda: ["agent", "keypoints", "command"])
     """Parts of the model's state that the policy sees, and of its goal."""
+    frame: str | None = None
+    """Points of a body that decisions are seen from, so that they turn with it, e.g. keypoints; for
+    increments in the plane. The world's frame where null."""
     trusted: float | None = None
     """Imagined episodes are cut off where the members of an ensemble disagree more than in so many
     per cent of what is held out of the data, e.g. 95; nowhere where null."""
@@ -184,7 +196,14 @@ class Task:
         self.config, self.plan = config, plan_config(config)
         self.model = wiring.make_model(self.plan) if model is None else model
         self.action_map = wiring.make_action_map(config.agent, self.model)
-        self.mapped = Mapped(self.model, self.action_map)
+        self.mapped: WorldModel = Mapped(self.model, self.action_map)
+        if config.frame is not None:
+            if config.agent.increment is None:
+                raise ValueError(
+                    f"frame={config.frame}: places on the board do not turn with a body, changes of "
+                    "the command do. Set agent.increment, or frame=null."
+                )
+            self.mapped = SeenFromBody(self.mapped, config.frame)
         self.dataset = Path(config.starts.path) if dataset is None else dataset
         self.success = self._success()
         self.rewards = self._rewards()
@@ -262,19 +281,37 @@ class Task:
         return ImaginationVecEnv(self.imagined(self.config.copies))
 
     def learner(self) -> Learner:
-        """Return the algorithm, whose features are normalised by what starts look like."""
+        """Return the algorithm, and what it remembers of its decisions."""
         chosen = self.config.algorithm
+        arguments = dict(chosen.arguments)
+        activation = getattr(torch.nn, chosen.activation, None)
+        if activation is None:
+            raise ValueError(
+                f"algorithm.activation={chosen.activation!r}: torch.nn has no such class; choose "
+                "ReLU, Tanh or SiLU."
+            )
+        policy = {"net_arch": list(chosen.network), "activation_fn": activation}
+        policy |= self._features()
+        arguments["policy_kwargs"] = {**policy, **arguments.get("policy_kwargs", {})}
+        attributes = {FRAME: self.config.frame, wiring.DECISIONS: wiring.decisions(self.plan.agent)}
+        learner = Learner(chosen.name, arguments, chosen.device, attributes)
+        learner.check()
+        return learner
+
+    def _features(self) -> dict[str, Any]:
+        """Return the arguments of a policy that say what comes before its first layer."""
+        kind = self.config.algorithm.features
+        if kind == "none":
+            return {}
+        if kind == "planar":
+            return {"features_extractor_class": PlanarFeatures}
+        if kind != "goal":
+            raise ValueError(f"algorithm.features={kind!r}: choose goal, planar or none.")
         seen, _ = self.imagined(MEASURED).reset(seed=self.config.seed)
-        features = {
-            "net_arch": list(chosen.network),
+        return {
             "features_extractor_class": GoalFeatures,
             "features_extractor_kwargs": measured(seen),
         }
-        arguments = dict(chosen.arguments)
-        arguments["policy_kwargs"] = {**features, **arguments.get("policy_kwargs", {})}
-        learner = Learner(chosen.name, arguments, chosen.device)
-        learner.check()
-        return learner
 
     def agent(self, policy: Policy, noise: float = 0.0) -> BeliefPolicy:
         """Return the policy as what acts in the environment."""
@@ -302,14 +339,13 @@ class Task:
             name: asdict(getattr(config, name))
             for name in ("env", "model", "objective", "starts", "reward", "algorithm", "refresh")
         }
-        decides = ("steps_per_decision", "interpolate", "increment")
-        agent = {name: getattr(config.agent, name) for name in decides}
         parts["model"].pop("threads")
         return {
             **parts,
-            "agent": agent,
+            "agent": wiring.decisions(config.agent),
             "copies": config.copies,
             "observes": list(config.observes),
+            "frame": config.frame,
             "trusted": config.trusted,
         }
 

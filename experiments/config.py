@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import operator
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from dexworld.planners.base import Objective
 from dexworld.planners.cem import CEM
 from dexworld.planners.cem_gradient import CEMGradient
 from dexworld.planners.gradient import GradientPlanner
-from dexworld.planners.grip import Grip
+from dexworld.planners.grip import Grip, Slip
 from dexworld.planners.icem import ICEM
 from dexworld.planners.mppi import MPPI
 from dexworld.planners.objectives import (
@@ -67,6 +68,7 @@ TERMS: dict[str, type[Any]] = {
     "tilt": Tilt,
     "fall": Fall,
     "grip": Grip,
+    "slip": Slip,
     "posture": LatentDistance,
     "latent": LatentDistance,
     "reach": Reach,
@@ -84,6 +86,8 @@ FROM_FILES = {
     "inverse": "a folder of dexworld-train recipe=push_t_inverse",
     "belief_policy": "a policy.zip of dexworld-train-agent",
 }
+DECISIONS = "decisions"
+"""Attribute of a policy: what its decisions mean."""
 KINDS = ("planning", "noop", "random", *FROM_FILES)
 """Kinds of agents; some act from files."""
 
@@ -315,9 +319,7 @@ def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:
     )
 
 
-def _make_proposer(
-    config: PlanConfig, model: WorldModel, action_map: ActionMap
-) -> Proposer | None:
+def _make_proposer(config: PlanConfig, model: WorldModel, action_map: ActionMap) -> Proposer | None:
     agent = config.agent
     if agent.rough is not None:
         if agent.policy is not None:
@@ -328,9 +330,33 @@ def _make_proposer(
         )
     if agent.policy is None:
         return None
-    policy = load_policy(agent.policy, agent.algorithm, str(model.device))
+    policy = load_imagined(agent.policy, agent, model)
     decided = Mapped(model, action_map)
     return PolicyProposer(decided, policy, agent.policy_plans, agent.policy_noise)
+
+
+def decisions(agent: AgentConfig) -> dict[str, Any]:
+    """Return what decisions mean, in JSON values; agents of the same decide alike."""
+    names = ("steps_per_decision", "interpolate", "increment")
+    return {name: getattr(agent, name) for name in names}
+
+
+def load_imagined(path: str, agent: AgentConfig, model: WorldModel) -> Policy:
+    """Return a policy of `dexworld-train-agent`.
+
+    Raises:
+        ValueError: it was trained to decide otherwise than the agent does.
+    """
+    policy = load_policy(path, agent.algorithm, str(model.device))
+    then, now = getattr(policy, DECISIONS, None), decisions(agent)
+    if then not in (None, now):
+        changed = [
+            f"agent.{name}={json.dumps(then[name])}" for name in now if then[name] != now[name]
+        ]
+        raise ValueError(
+            f"{path} was trained with other decisions: set {' '.join(changed)}, as in its training."
+        )
+    return policy
 
 
 def _check_discount(config: PlanConfig, model: WorldModel) -> None:
@@ -374,7 +400,7 @@ def make_belief_policy(config: PlanConfig) -> BeliefPolicy:
         ValueError, TypeError: the policy was trained on other observations, or decides otherwise.
     """
     model, agent = make_model(config), config.agent
-    policy: Policy = load_policy(str(agent.path), agent.algorithm, str(model.device))
+    policy = load_imagined(str(agent.path), agent, model)
     return BeliefPolicy(model, policy, action_map=make_action_map(agent, model), seed=config.seed)
 
 

@@ -30,7 +30,7 @@ def diagnose(metrics: Mapping[str, Any], episodes: Sequence[Mapping[str, Any]]) 
         return []
     said = [_promises(metrics)]
     if any(episode["success"] is not None for episode in episodes):
-        said = [_shares(metrics), _left(episodes), _contented(episodes), *said]
+        said = [_shares(metrics), _left(episodes), _lifted(metrics), _contented(episodes), *said]
     errors = metrics.get("prediction_error", {})
     return [
         *filter(None, said),
@@ -86,6 +86,15 @@ def _left(episodes: Sequence[Mapping[str, Any]]) -> str:
     reached = [each for each in episodes if each["success"]]
     left = sum(not each["success_at_end"] for each in reached)
     return f"{left} of the {len(reached)} that reached the goal did not stay there." * (left > 0)
+
+
+def _lifted(metrics: Mapping[str, Any]) -> str:
+    """Say how often what is in the hand can be lifted."""
+    if not metrics.get("lift_rate"):
+        return ""
+    low, high = metrics["lift_interval"]
+    held = f"{_percent(metrics['lift_rate'])} [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"What the hand has at the end can be lifted in {held} of the episodes."
 
 
 def _contented(episodes: Sequence[Mapping[str, Any]]) -> str:

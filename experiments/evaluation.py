@@ -203,8 +203,9 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     at_end = sum(bool(result.success_at_end) for result in results)
     reached = [r.steps_to_success for r in results if r.steps_to_success is not None]
     lifted = [r.lift for r in results if r.lift is not None]
-    lift = {"lift_rate": sum(lifted) / len(lifted)} if lifted else {}
+    lift: dict[str, Any] = {}
     if lifted:
+        lift["lift_rate"] = sum(lifted) / len(lifted)
         lift["lift_interval"] = list(wilson_interval(sum(lifted), len(lifted)))
     return {
         "episodes": episodes,

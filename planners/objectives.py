@@ -214,7 +214,7 @@ class NegativeReturn(Addable):
 
     weight: float = 1.0
     """Factor of the whole term."""
-    discount: float = 0.97
+    discount: float = 0.95
     """Factor of a reward that comes one action of the model later."""
     actions: int = 1
     """Actions of the model that a decision lasts, `m`."""

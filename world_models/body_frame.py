@@ -104,7 +104,7 @@ class SeenFromBody:
         if actions is not None and previous is not None:
             state, seen = previous, []
             for decision in actions.unbind(1):
-                seen.append(to_world(decision, state[self.key]))
+                seen.append(self._to_world(decision, state))
                 state = self.model.step(state, seen[-1])
             actions = torch.stack(seen, dim=1)
         return self.model.encode(observation, previous, actions, episode_start)
@@ -135,4 +135,12 @@ class SeenFromBody:
     def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
         """Return the state one decision later."""
         check_actions(actions, self.action_space, "decisions", dims=STEP, state=state)
-        return self.model.step(state, to_world(actions, state[self.key]))
+        return self.model.step(state, self._to_world(actions, state))
+
+    def _to_world(self, decisions: Tensor, state: State) -> Tensor:
+        if self.key not in state:
+            raise KeyError(
+                f"the state lacks ['{self.key}'], which decisions are seen from; it has "
+                f"{sorted(state)}. Was it encoded by another model?"
+            )
+        return to_world(decisions, state[self.key])

@@ -20,7 +20,7 @@ _LONGEST = 4.0  # longest wave of the features; latents lie mostly between -1 an
 class HeadsConfig:
     """What heads are made of, and what the value is a value of."""
 
-    discount: float = 0.97
+    discount: float = 0.95
     """Factor of a reward that comes one action of the model later."""
     width: int = 128
     """Width of the hidden layers."""
@@ -34,7 +34,7 @@ class HeadsConfig:
     """Actions of the model that they last."""
     expectile: float = 0.5
     """Which expectile of the returns a value is: 0.5 is their mean, towards 1 their greatest."""
-    inertia: float = 0.98
+    inertia: float = 0.95
     """Share of the old target in the new one, after every step of training."""
 
     def __post_init__(self) -> None:

@@ -22,7 +22,6 @@ from .base import (
     check_keys,
     check_state,
 )
-from .inverse_kinematics import rotation_vector
 from .kinematics import Kinematics
 
 JOINTS, KEYPOINTS, PALM, OBJECT, CONTACT = "joints", "keypoints", "palm", "object", "contact"
@@ -174,10 +173,21 @@ def _carried(
 
 
 def _quaternion(matrix: Float[Tensor, "*rows 3 3"]) -> Float[Tensor, "*rows 4"]:
-    """Return the unit quaternion of a rotation, w first and not negative."""
-    half = rotation_vector(matrix) / 2
-    angle = torch.linalg.vector_norm(half, dim=-1, keepdim=True)
-    return torch.cat([torch.cos(angle), half * torch.sinc(angle / torch.pi)], dim=-1)
+    """Return a unit quaternion of a rotation, w first, of either sign.
+
+    The rows of `4 q q^T` are multiples of `q`, and the one with the largest diagonal is precise.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in matrix.unbind(-2))
+    rows = [
+        torch.stack([1 + a + e + i, h - f, c - g, d - b], dim=-1),
+        torch.stack([h - f, 1 + a - e - i, b + d, c + g], dim=-1),
+        torch.stack([c - g, b + d, 1 - a + e - i, f + h], dim=-1),
+        torch.stack([d - b, c + g, f + h, 1 - a - e + i], dim=-1),
+    ]
+    every = torch.stack(rows, dim=-2)
+    best = every.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None]
+    longest = every.gather(-2, best.expand(*best.shape[:-1], 4))[..., 0, :]
+    return torch.nn.functional.normalize(longest, dim=-1)
 
 
 def _conjugate(quaternion: Float[Tensor, "*rows 4"]) -> Float[Tensor, "*rows 4"]:

@@ -71,6 +71,21 @@ def test_goals_that_are_missing() -> None:
         Decider(point(), Seeker())(state, {})
 
 
+def test_decisions_that_are_seen_from_a_body_are_turned_with_it() -> None:
+    policy = Seeker()
+    policy.decision_frame = "body"
+    state, goal = beliefs(2)
+    # A body that points along x, and one that points along y.
+    points = torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]])
+    plain = Decider(point(), Seeker())(state, goal)
+    found = Decider(point(), policy)({**state, "body": points}, goal)
+    inside = plain / plain.norm(dim=1, keepdim=True).clamp(min=1.0)
+    torch.testing.assert_close(found[0], inside[0])
+    torch.testing.assert_close(found[1], torch.stack([-inside[1, 1], inside[1, 0]]))
+    with pytest.raises(KeyError, match=r"decides as seen from 'body', .* have no 'body'"):
+        Decider(point(), policy)(state, goal)
+
+
 def test_frames_are_decoded() -> None:
     class Draws(type(point())):
         def pictures(self, latent: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from reaching import imagined, worlds
 
 from dexworld.agents.goal_features import GoalFeatures, measured
 from dexworld.agents.learner import REPLAY, Learner, at_rate, forget_replay
+from dexworld.agents.policy import load_policy
 
 QUICK = {"n_steps": 4, "batch_size": 16, "n_epochs": 1}
 SAC = {"batch_size": 16, "learning_starts": 16, "buffer_size": 96}
@@ -68,6 +69,13 @@ def test_what_thousands_of_copies_saw_last_is_not_saved(tmp_path) -> None:
     learner.save(learned, tmp_path)
     with zipfile.ZipFile(tmp_path / "policy.zip") as archive:
         assert b"_last_obs" not in archive.read("data")
+
+
+def test_what_is_to_be_remembered_is_saved(tmp_path) -> None:
+    learner = Learner("PPO", QUICK, attributes={"decision_frame": "body", "decisions": {"a": None}})
+    learner.save(learner.make(worlds(4), 0), tmp_path)
+    saved = load_policy(str(tmp_path / "policy.zip"), "PPO", "cpu")
+    assert saved.decision_frame == "body" and saved.decisions == {"a": None}
 
 
 def test_the_rate_is_as_it_was_set() -> None:

@@ -146,6 +146,6 @@ def test_values_are_planned_with_as_they_were_learned(
     make_agent(tiny(model=world, objective=value))
     for changed in ({"discount": 0.9, "actions": 5}, {"actions": 1}):
         wrong = ObjectiveConfig(value=schema(NegativeReturn)(**changed))
-        remedy = r"set objective.value.discount=0.97 objective.value.actions=5\."
+        remedy = r"set objective.value.discount=0.95 objective.value.actions=5\."
         with pytest.raises(ValueError, match=remedy):
             make_agent(tiny(model=world, objective=wrong))

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 
 from dexworld.agents.goal_features import GoalFeatures
+from dexworld.agents.planar_features import PlanarFeatures
 from dexworld.agents.policy import load_policy
 from dexworld.experiments import config as wiring
 from dexworld.experiments import train_agent as command
@@ -82,7 +83,8 @@ def run(
 
     def run(*given: str, tiny: bool = True) -> tuple[int, str, str]:
         GlobalHydra.instance().clear()
-        arguments = [*(overrides if tiny else []), *given]
+        places = [each for each in overrides if tiny and not set_again(each, given)]
+        arguments = [*places, *given]
         monkeypatch.setattr(sys, "argv", ["dexworld-train-agent", *arguments])
         monkeypatch.setenv("COLUMNS", "200")
         status = 0
@@ -97,6 +99,7 @@ def run(
 
 
 def set_again(override: str, others: Sequence[str]) -> bool:
+    """Return whether a setting is among others that are given later."""
     return override.partition("=")[0] in {other.partition("=")[0] for other in others}
 
 
@@ -159,8 +162,9 @@ def test_a_policy_of_other_decisions_or_another_model(run, run_plan, untrained, 
     assert status == 2 and "agent.kind=belief_policy needs agent.path, a policy.zip" in error
 
 
-def test_the_same_training_in_the_simulator(configured) -> None:
-    config = configured("model=simulator_state", "model.threads=1")
+@pytest.mark.parametrize("frame", ["null", "keypoints"])
+def test_the_same_training_in_the_simulator(configured, frame) -> None:
+    config = configured("model=simulator_state", "model.threads=1", f"frame={frame}")
     metrics = train_agent(config, "command", QUIET)
     assert metrics["trained_in"] == "simulator"
     # Every decision is five steps of the environment.
@@ -181,6 +185,21 @@ def test_sac_and_resuming(configured) -> None:
     assert again["evaluations"] == metrics["evaluations"]
     with pytest.raises(ValueError, match=r"another training \(reward.scale: 0.02 then, 0.5 now\)"):
         train_agent(configured(*sac, given, "reward.scale=0.5"), "command", QUIET)
+
+
+def test_a_policy_that_sees_all_from_the_body(run, run_plan, tmp_path: Path) -> None:
+    assert run("frame=keypoints", "algorithm.features=planar")[0] == 0
+    file = tmp_path / "out" / "policy.zip"
+    policy: Any = load_policy(str(file), "PPO")
+    assert policy.decision_frame == "keypoints"
+    assert isinstance(policy.policy.features_extractor, PlanarFeatures)
+    given = ["agent=belief_policy", f"agent.path={file}", "env=push_t_goal", "episodes=1"]
+    given += ["model=latent", f"model.path={tmp_path / 'out' / 'model'}", "videos=0"]
+    given += ["floors=false"]
+    status, _, error = run_plan(*given, "agent.increment=0.5", "agent.steps_per_decision=10")
+    assert status == 2
+    assert "set agent.steps_per_decision=5 agent.increment=0.3125, as in its training" in error
+    assert run_plan(*given)[0] == 0
 
 
 def test_what_the_policy_sees_is_normalised(configured) -> None:
@@ -256,6 +275,11 @@ def test_the_simulator_has_nothing_to_learn(configured) -> None:
 # What is refused
 
 
+def test_places_do_not_turn_with_a_body(run) -> None:
+    status, _, error = run("frame=keypoints", "agent.increment=null")
+    assert status == 2 and "Set agent.increment, or frame=null." in error
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -274,6 +298,10 @@ def test_the_simulator_has_nothing_to_learn(configured) -> None:
         ("trusted=95", "the model is one predictor"),
         ("stage=best", "stage='best'"),
         ("reward.kind=predicted", "predicts no reward"),
+        ("reward.near=-1", "reward.near=-1.0"),
+        ("frame=body", "reads ['body'], which LatentWorldModel does not predict"),
+        ("algorithm.features=plane", "choose goal, planar or none"),
+        ("algorithm.activation=Relu", "torch.nn has no such class"),
     ],
 )
 def test_mistakes_are_one_line(run, given, message) -> None:
