@@ -214,7 +214,7 @@ class _Run:
             policy = self.learned
             if policy is None:
                 assert self.checkpoint is not None
-                policy = learner.load(self.checkpoint.path, None)
+                policy = learner.load(self.checkpoint.path)
             trainer.refresh(policy, number)
             if self.ending.requested:
                 raise KeyboardInterrupt
@@ -224,7 +224,8 @@ class _Run:
         elif self.learned is None:
             assert self.checkpoint is not None
             self.learned = learner.load(self.checkpoint.path, env)
-        self.learned.set_env(env, force_reset=True)
+        else:
+            learner.enter(self.learned, env)
         if number > self.round:
             forget_replay(self.learned)
         self.round = number
@@ -235,7 +236,7 @@ class _Run:
         settings, learned, began = self.settings, self.learned, self.trainer.clock()
         every = settings.evaluate_every
         until = min((self.steps // every + 1) * every, settings.end_of(self.round))
-        learned.set_env(learned.get_env(), force_reset=True)
+        learned.set_env(learned.get_env(), force_reset=True)  # fresh episodes
         learned.set_random_seed(_stream(settings.seed, self.steps))
         done = self.steps / settings.steps
         at_rate(learned, settings.learning_rate * (1 - (1 - settings.final_rate) * done))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .bootstrapping import BatchedBootstrap
 from .policy import algorithm_class
 
 POLICY, REPLAY = "policy.zip", "replay.npz"
@@ -56,16 +57,29 @@ class Learner:
         learned = kind("MultiInputPolicy", env, seed=seed, device=self.device, **self.arguments)
         for name, value in self.attributes.items():
             setattr(learned, name, value)
+        self.enter(learned, env)
         return learned
 
-    def load(self, folder: Path, env: Any) -> Any:
-        """Return the algorithm that `save` wrote.
+    def enter(self, learned: Any, env: Any) -> None:
+        """Have an algorithm go on in other copies of a world, or in a fresh start of the same.
+
+        Raises:
+            ValueError: observations or decisions are others there.
+        """
+        copies = BatchedBootstrap(env)
+        learned.set_env(copies, force_reset=True)
+        copies.learned = learned
+
+    def load(self, folder: Path, env: Any = None) -> Any:
+        """Return the algorithm that `save` wrote, to go on in `env`, or to act only.
 
         Raises:
             ValueError: it was saved with other observations or decisions than those of `env`.
         """
         kind: Any = algorithm_class(self.algorithm)
         learned = kind.load(folder / POLICY, env=env, device=self.device)
+        if env is not None:
+            self.enter(learned, env)
         if (folder / REPLAY).exists():
             _load_replay(learned.replay_buffer, folder / REPLAY)
         return learned

@@ -84,13 +84,13 @@ class StagedPlans:
                 f"a plan of {horizon} decisions has no room before a trial of {tried.shape[1]}: "
                 "plan further ahead (planner.horizon), also at the end (agent.shrink_horizon=false)."
             )
+        known = nothing
         if left is not None:
             # The trial, which moves on with the plan, is no part of what is left.
             known = left.actions[:, 0, : body - self.execute].to(nothing)
-            known = _padded(known, body)
         if left is None or self.then is None:
-            start = nothing if left is None else known
-            known = self._found(state, goal, start, body, seeds)
+            known = self._found(state, goal, known, body, seeds)
+        known = _padded(known, body)
         plan = torch.cat([known, tried], dim=1)
         std = torch.cat([self.std.expand_as(known), torch.zeros_like(tried)], dim=1)
         return WarmStart(plan.unsqueeze(1), std)
@@ -111,7 +111,7 @@ class StagedPlans:
             warm_start=WarmStart(start.unsqueeze(1), self.rough_std.expand_as(start)),
             seeds=_own(seeds),
         )
-        return _padded(torch.cat([found.actions.to(start), after], dim=1), body)
+        return torch.cat([found.actions.to(start), after], dim=1)
 
 
 def _padded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import gymnasium as gym
@@ -77,7 +78,7 @@ CounterSettings = ReachTargetsSettings | NoisyLiftSettings | OpenAndCloseSetting
 def make_counter_explorer(
     settings: CounterSettings, env_id: str, arguments: Mapping[str, Any], steps: int
 ) -> NoisyScript:
-    """Return who explores the counter.
+    """Return who explores the counter, after a script.
 
     Args:
         settings: of one of the scripts.
@@ -86,21 +87,14 @@ def make_counter_explorer(
         steps: actions in an episode.
 
     Raises:
-        ValueError: the environment is not the counter, or not a task that the script is for.
+        TypeError: the environment is not the counter, or not of a task that the script is for.
     """
     env = gym.make(env_id, **{**arguments, "observation": "state", "action": "normalized"})
-    scripts = CounterScripts(env.unwrapped, steps)  # type: ignore[arg-type]
-    kinds = {
-        ReachTargetsSettings: scripts.reach_targets,
-        NoisyLiftSettings: scripts.lift,
-        OpenAndCloseSettings: scripts.open_and_close,
-    }
-    script = kinds[type(settings)]
-
-    def follow(seed: int) -> Trajectory:
-        return script(seed, settings)  # type: ignore[arg-type]
-
-    return NoisyScript(env.action_space, follow, steps, settings.exponent, settings.scale)
+    scripts = CounterScripts(env, steps)
+    if isinstance(settings, NoisyLiftSettings) and not isinstance(scripts.env.task, Grasp):
+        raise TypeError("collector=noisy_lift lifts what it has grasped: env=counter_grasp.")
+    script = partial(scripts.trajectory, settings=settings)
+    return NoisyScript(env.action_space, script, steps, settings.exponent, settings.scale)
 
 
 class CounterScripts:
@@ -111,17 +105,25 @@ class CounterScripts:
         steps: actions in an episode.
 
     Raises:
-        ValueError: it is another environment.
+        TypeError: it is another environment.
     """
 
-    def __init__(self, env: CounterEnv, steps: int) -> None:
-        if not isinstance(env, CounterEnv):
-            raise ValueError(
-                f"this collector knows the counter, not {type(env).__name__}: choose "
+    def __init__(self, env: gym.Env[Any, Any], steps: int) -> None:
+        if not isinstance(env.unwrapped, CounterEnv):
+            raise TypeError(
+                f"this collector knows the counter, not {type(env.unwrapped).__name__}: choose "
                 "env=counter_reach, counter_grasp or counter_place, or another collector."
             )
-        self.env, self.steps = env, steps
+        self.env, self.steps = env.unwrapped, steps
         self._script = Script()
+
+    def trajectory(self, seed: int, settings: CounterSettings) -> Trajectory:
+        """Return what happens in the episode of a seed."""
+        if isinstance(settings, ReachTargetsSettings):
+            return self.reach_targets(seed, settings)
+        if isinstance(settings, NoisyLiftSettings):
+            return self.lift(seed, settings)
+        return self.open_and_close(seed, settings)
 
     def reach_targets(self, seed: int, settings: ReachTargetsSettings) -> Trajectory:
         """Go from one random place to the next."""
@@ -139,8 +141,7 @@ class CounterScripts:
     def lift(self, seed: int, settings: NoisyLiftSettings) -> Trajectory:
         """Grasp what is there as the script would, lift it and hold it."""
         rng, _ = self._begin(seed)
-        if not isinstance(self.env.task, Grasp) or self.env.solution is None:
-            raise ValueError("collector=noisy_lift lifts what it has grasped: env=counter_grasp.")
+        assert self.env.solution is not None
         grasp = self.env.raw_action(self.env.solution)
         arm, hand = np.split(grasp[-1], [_ARM])
         height = rng.uniform(0.4, 1.0) * settings.height

@@ -114,7 +114,9 @@ def _titled(picture: Any, title: str, size: int) -> Frame:
 def _caption(text: str, width: int, scale: float = 1.0) -> Frame:
     band = np.full((round(BAND * scale), width, 3), PAPER, np.uint8)
     place = (4, round(BAND * scale) - 5)
-    cv2.putText(band, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale, (40,) * 3, 1, cv2.LINE_AA)
+    cv2.putText(
+        band, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale, (40,) * 3, 1, cv2.LINE_AA
+    )
     return band
 
 
@@ -138,6 +140,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs/environments.png"))
     given = parser.parse_args()
     try:
+        if given.output.suffix.lower() != ".png":
+            raise ValueError(f"--output {given.output}: a sheet is a PNG, *.png.")
         picture = sheet(
             given.ids, given.episodes, seed=given.seed, size=given.size, cameras=given.cameras
         )

@@ -72,11 +72,12 @@ def make_staged_plans(
         increment: how far a decision of one moves a target, in units of the action.
 
     Raises:
-        ValueError: `model` is not the simulator of a counter, or decisions are not increments.
+        TypeError: `model` is not the simulator of a counter.
+        ValueError: decisions are not increments.
     """
     simulation = model.simulation if isinstance(model, SimulatorModel) else None
     if not isinstance(simulation, CounterSimulation):
-        raise ValueError(
+        raise TypeError(
             "agent.rough plans in the kinematics of the robot at the counter, and needs its "
             "simulator: model=simulator env=counter_reach (or _grasp, _place), or agent.rough=null."
         )
@@ -113,9 +114,7 @@ class _Reach:
     """What decisions, increments of the actions, are in radians."""
 
     def __init__(self, simulation: CounterSimulation, increment: float) -> None:
-        self.low, self.high = (
-            torch.from_numpy(each) for each in (simulation.low, simulation.high)
-        )
+        self.low, self.high = (torch.from_numpy(each) for each in (simulation.low, simulation.high))
         self.half = (self.high - self.low) / 2
         self.unit = increment * self.half
         """Radians of a decision of one."""

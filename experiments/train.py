@@ -162,8 +162,8 @@ def portable(command: str) -> str:
 
 def _sampling(config: TrainConfig) -> dict[str, Any]:
     """Return what decides which windows are drawn."""
-    names = ("frames", "batch_size", "validation_fraction", "max_episodes")
-    names += ("reward", "terminal") if config.kind == HEADS else ()
+    names = ["frames", "batch_size", "validation_fraction", "max_episodes"]
+    names += ["reward", "terminal"] if config.kind == HEADS else []
     sampling = {name: getattr(config.data, name) for name in names}
     return {**sampling, "gaps": list(config.data.gaps), "seed": config.seed}
 

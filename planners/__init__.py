@@ -4,6 +4,7 @@ from .base import Clock, Objective, Plan, Planner, Search, WarmStart
 from .cem import CEM
 from .cem_gradient import CEMGradient
 from .gradient import GradientPlanner
+from .grip import Grip, Slip
 from .icem import ICEM
 from .mppi import MPPI
 from .objectives import (
@@ -16,7 +17,7 @@ from .objectives import (
     Reach,
     Smoothness,
 )
-from .pose_terms import Drift, Fall, Tilt
+from .pose_terms import Drift, Fall, PoseTerm, Tilt
 from .receding_horizon import shift
 from .search import SearchPlanner
 from .shooting import RandomShooting
@@ -33,6 +34,7 @@ __all__ = [
     "Drift",
     "Fall",
     "GradientPlanner",
+    "Grip",
     "Keyed",
     "KeypointDistance",
     "LatentDistance",
@@ -42,10 +44,12 @@ __all__ = [
     "Plan",
     "Planner",
     "PoseError",
+    "PoseTerm",
     "RandomShooting",
     "Reach",
     "Search",
     "SearchPlanner",
+    "Slip",
     "Smoothness",
     "Sum",
     "Term",

@@ -27,7 +27,8 @@ def direction_of(points: Float[Tensor, "*rows points 2"]) -> Float[Tensor, "*row
     """Return `(cos, sin)` of the way from the first to the second point of a body."""
     along = points[..., 1, :] - points[..., 0, :]
     length = torch.linalg.vector_norm(along, dim=-1, keepdim=True)
-    return along / length.clamp(min=1e-9)
+    direction: Tensor = along / length.clamp(min=1e-9)
+    return direction
 
 
 def to_world(

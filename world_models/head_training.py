@@ -59,7 +59,8 @@ class HeadTraining(nn.Module):
     @property
     def config(self) -> LatentConfig:
         """The model's."""
-        return self.model.config
+        config: LatentConfig = self.model.config
+        return config
 
     def train(self, mode: bool = True) -> HeadTraining:
         """Set the mode of the heads; the rest of the model predicts as it does in use."""
@@ -136,15 +137,16 @@ class HeadTraining(nn.Module):
         ways = torch.stack([torch.zeros_like(moves), *(moves[rows] for rows in others)], dim=1)
         low, high = map(latent.new_tensor, (self.config.action_low, self.config.action_high))
         actions = torch.clamp(hold[:, None] + ways, low, high)  # (B, N, ahead * chunk, A)
-        actions = actions.unflatten(2, (-1, self.config.chunk)).flatten(3)
+        actions = torch.unflatten(actions, 2, (-1, self.config.chunk)).flatten(3)
         found = model.rollout(model.belief(latent, windows), actions, {LATENT, REWARD})
         never = torch.zeros_like(found[REWARD], dtype=torch.bool)
         return self._best(found[LATENT], found[REWARD], never)
 
     @torch.no_grad()
     def _move_target(self, inertia: float) -> None:
-        slow, fast = list(self.target.parameters()), list(self.heads.value_head.parameters())
-        torch._foreach_lerp_(slow, [weight.detach() for weight in fast], 1.0 - inertia)
+        slow: list[Tensor] = list(self.target.parameters())
+        fast: list[Tensor] = list(self.heads.value_head.parameters())
+        torch._foreach_lerp_(slow, fast, 1.0 - inertia)
 
 
 def endings(windows: Windows) -> Bool[Tensor, "batch frames"]:

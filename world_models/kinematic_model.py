@@ -145,12 +145,12 @@ class KinematicModel:
         joints = torch.stack(reached, dim=2)
         return (joints - offset) / scale, joints
 
-    def _placed(self, joints: Tensor, state: State, keys: Collection[str]) -> dict[str, Tensor]:
+    def _placed(self, joints: Tensor, state: State, keys: frozenset[str]) -> dict[str, Tensor]:
         placed = {JOINTS: joints}
-        if keys & {KEYPOINTS, PALM, OBJECT}:
+        if keys - {JOINTS}:
             poses = self.kinematics.poses(joints)
             placed[KEYPOINTS] = poses.position[..., :-1, :]
-            if keys & {PALM, OBJECT}:
+            if keys - {JOINTS, KEYPOINTS}:
                 place, turn = poses.position[..., -1, :], _quaternion(poses.rotation[..., -1, :, :])
                 placed[PALM] = torch.cat([place, turn], dim=-1)
                 placed[OBJECT] = _carried(state, placed[PALM])
@@ -198,9 +198,8 @@ def _product(
     first: Float[Tensor, "*#rows 4"], second: Float[Tensor, "*#rows 4"]
 ) -> Float[Tensor, "*#rows 4"]:
     """Return the rotation `first` after `second`."""
-    first, second = torch.broadcast_tensors(first, second)
     w, u, x, v = first[..., :1], first[..., 1:], second[..., :1], second[..., 1:]
-    vector = w * v + x * u + torch.linalg.cross(u, v)
+    vector = w * v + x * u + _cross(u, v)
     return torch.cat([w * x - (u * v).sum(-1, keepdim=True), vector], dim=-1)
 
 
@@ -208,5 +207,11 @@ def _turned(
     quaternion: Float[Tensor, "*#rows 4"], vector: Float[Tensor, "*#rows 3"]
 ) -> Float[Tensor, "*#rows 3"]:
     w, u = quaternion[..., :1], quaternion[..., 1:]
-    across = torch.linalg.cross(*torch.broadcast_tensors(u, vector))
-    return vector + 2 * torch.linalg.cross(*torch.broadcast_tensors(u, across + w * vector))
+    return vector + 2 * _cross(u, _cross(u, vector) + w * vector)
+
+
+def _cross(
+    first: Float[Tensor, "*#rows 3"], second: Float[Tensor, "*#rows 3"]
+) -> Float[Tensor, "*#rows 3"]:
+    crossed: Tensor = torch.linalg.cross(first, second, dim=-1)
+    return crossed

@@ -147,7 +147,9 @@ def test_help_says_what_it_does_and_what_can_be_set(run_plan) -> None:
     assert "dexworld-plan experiment=push_t_goal_simulator" in output
     assert "  episodes                  Episodes to evaluate." in output
     assert "  agent.execute             Decisions carried out before planning again." in output
-    assert "planner: cem, cem_gradient, gradient, icem, mppi, push_t_coverage" in output
+    assert (
+        "cem, cem_gradient, counter, counter_grasp, gradient, icem, mppi, push_t_coverage" in output
+    )
     assert "push_t_goal_simulator" in output.partition("experiment: ")[2]
 
 

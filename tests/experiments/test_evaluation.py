@@ -78,7 +78,8 @@ def planning_agent() -> PlanningAgent:
 def what_happened(results: list[EpisodeResult]) -> list[dict[str, Any]]:
     """Return all but the wall time, by seed."""
     in_order = sorted(results, key=lambda result: result.seed)
-    return [{**asdict(r), "plan_seconds": len(r.plan_seconds)} for r in in_order]
+    counted = ("plan_seconds", "plan_cpu_seconds")
+    return [{**asdict(r), **{name: len(getattr(r, name)) for name in counted}} for r in in_order]
 
 
 def test_an_episode_does_not_depend_on_how_many_run_beside_it() -> None:

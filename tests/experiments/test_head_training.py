@@ -96,8 +96,8 @@ def test_windows_hold_the_outcomes_of_the_actions_before(untrained, played: str)
     columns = dataset.columns(["next.reward", "next.done"])
     windows = data.batches(0, 0, 1)
     assert {REWARD, TERMINAL} <= set(windows.frames)
-    rows = windows.start[:, None] + torch.arange(3)
-    before = torch.from_numpy(columns["next.reward"])[(rows - 1).clamp(min=0)]
+    rows = windows.start[:, None] + torch.arange(5)
+    before = torch.from_numpy(columns["next.reward"].copy())[(rows - 1).clamp(min=0)]
     first = rows % 61 == 0  # which no action led to
     expected = torch.where(first, torch.zeros_like(before), before)
     torch.testing.assert_close(windows.frames[REWARD], expected)
@@ -114,9 +114,9 @@ def test_what_cannot_be(tiny, untrained, played: str, tmp_path: Path) -> None:
     world = untrained()
 
     def refused(*overrides: str, kind: type[Exception] = ValueError) -> str:
+        config = configured(played, f"output={tmp_path / 'value'}", *overrides)
         with pytest.raises(kind) as caught:
-            given = [played, f"output={tmp_path / 'value'}", *overrides]
-            train.train(configured(*given), "dexworld-train ...", QUIET)
+            train.train(config, "dexworld-train ...", QUIET)
         return str(caught.value)
 
     initial = f"initial={world.path}"

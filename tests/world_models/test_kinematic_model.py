@@ -159,4 +159,6 @@ def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(KeyError, match="contact"):
         KinematicModel(blind, Kinematics(MODEL, ["body:palm"]), (LOW, HIGH))
     with pytest.raises(KeyError, match="latent"):
-        make().rollout(make().encode(observed(np.zeros(3), 0.0)), torch.zeros(1, 1, 1, 3), ["latent"])
+        make().rollout(
+            make().encode(observed(np.zeros(3), 0.0)), torch.zeros(1, 1, 1, 3), ["latent"]
+        )

@@ -200,8 +200,9 @@ class WindowSampler:
     def _column(self, key: str, rows: NDArray[np.int64], start: NDArray[np.int64]) -> NDArray[Any]:
         column: NDArray[Any] = self.cache.arrays[key]
         if not key.startswith(OUTCOME):
-            return column[rows]
-        before = column[np.maximum(rows - 1, 0)]
+            chosen: NDArray[Any] = column[rows]
+            return chosen
+        before: NDArray[Any] = column[np.maximum(rows - 1, 0)]
         before[rows == start[:, None]] = 0
         return before
 
