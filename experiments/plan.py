@@ -258,6 +258,7 @@ def main() -> None:
             "env.": wiring.EnvConfig,
             "model.": wiring.ModelConfig,
             "agent.": wiring.AgentConfig,
+            "agent.rough.": wiring.RoughConfig,
         }
         sys.stdout.write(f"{HELP}{settings_help(groups)}\n\n")
         sys.stdout.flush()

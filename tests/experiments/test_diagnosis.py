@@ -129,3 +129,9 @@ def test_agents_that_do_not_plan_and_worlds_without_success() -> None:
     assert diagnose(rate(0, plans=0), episodes(0, 3)) == []
     unknown = [{**each, "success": None} for each in episodes(0, 3)]
     assert diagnose(rate(0, plans=3, ceiling={}), unknown) == []
+
+
+def test_what_can_be_lifted_is_said_where_anything_can() -> None:
+    lifted = said(90, lift_rate=0.8, lift_interval=[0.71, 0.87])
+    assert "can be lifted in 80 % [71, 87] of the episodes." in lifted
+    assert "lifted" not in said(90) + said(90, lift_rate=0.0, lift_interval=[0.0, 0.04])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -122,6 +123,21 @@ def test_an_environment_that_tells_of_no_success() -> None:
     assert result.success is None and result.success_at_end is None
     assert result.episode_return == 8
     assert summarise([result])["success_rate"] == 0.0
+
+
+def test_what_is_held_at_the_end_is_lifted_where_that_can_be_tried() -> None:
+    class Holding(Tape):
+        def lift(self) -> Any:
+            assert self.time == 4, "tried before the end"
+            return SimpleNamespace(holds=self.tape != 1)
+
+    agent = ReplayAgent({seed: np.zeros((1, 1), np.float32) for seed in range(4)})
+    results = list(run_episodes(agent, Holding, range(4), 3))
+    assert [r.lift for r in sorted(results, key=lambda r: r.seed)] == [True, False, True, True]
+    row = summarise(results)
+    assert row["lift_rate"] == 0.75 and row["lift_interval"] == row["success_interval"]
+    (blind,) = run_episodes(agent, Tape, [0])
+    assert blind.lift is None and "lift_rate" not in summarise([blind])
 
 
 def test_success_may_be_told_at_the_end_only() -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dexworld.planners.base import Objective
-from dexworld.planners.conformance_objective import ObjectiveConformance
-from dexworld.planners.grip import Grip
+from dexworld.planners.conformance_objective import Motion, ObjectiveConformance
+from dexworld.planners.grip import Grip, Slip
 from dexworld.planners.pose_terms import turned
 
 
@@ -27,6 +27,18 @@ class TestGrip(ObjectiveConformance):
     def poses(self, *shape: int) -> Tensor:
         turn = torch.nn.functional.normalize(self.random(*shape, 4), dim=-1)
         return torch.cat([self.random(*shape, 3), turn], dim=-1)
+
+
+class TestSlip(TestGrip):
+    def make_objective(self) -> Objective:
+        return Slip(decisions=2)
+
+    def make_goal(self) -> dict[str, Tensor]:
+        return {}
+
+    def at_the_goal(self, motion: Motion) -> tuple[dict[str, Tensor], Tensor]:
+        still = {key: value[:, :, :1].expand_as(value) for key, value in motion.predictions.items()}
+        return still, motion.actions
 
 
 def pose(place: tuple[float, ...], axis: tuple[float, ...], angle: float) -> Tensor:
@@ -77,7 +89,28 @@ def test_angles_count_as_lengths_and_little_as_nothing() -> None:
     assert cost(Grip(rotation_scale=0.2, enough=0.2), turned_object, PALM, GOAL) == 0.0
 
 
-@pytest.mark.parametrize("name", ["rotation_scale", "enough"])
-def test_settings_are_checked(name: str) -> None:
+def slipped(term: Slip, *heights: float) -> float:
+    """Return the cost of a hand that goes through these heights, while the object stays."""
+    palm = torch.stack([PALM + torch.tensor([0, 0, h, 0, 0, 0, 0]) for h in heights])
+    thing = THING.expand(len(heights), 7)
+    predictions = {"object": thing[None, None], "palm": palm[None, None]}
+    return float(term.cost(predictions, torch.zeros(1, 1, len(heights), 2), {}, {}))
+
+
+def test_slip_is_what_happens_in_the_last_decisions() -> None:
+    way = (0.0, 0.02, 0.1, 0.13)
+    assert slipped(Slip(), *way) == pytest.approx(0.03)
+    assert slipped(Slip(decisions=2), *way) == pytest.approx(0.11)
+    assert slipped(Slip(decisions=2, enough=0.01, weight=5.0), *way) == pytest.approx(0.5)
+    assert slipped(Slip(decisions=9), *way) == pytest.approx(0.13)
+    assert slipped(Slip(enough=0.05), *way) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(Grip, "rotation_scale"), (Grip, "enough"), (Slip, "enough")]
+)
+def test_settings_are_checked(kind: type[Grip | Slip], name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        Grip(**{name: -1.0})
+        kind(**{name: -1.0})
+    with pytest.raises(ValueError, match="decisions"):
+        Slip(decisions=0)
