@@ -54,6 +54,7 @@ from dexworld.experiments.report import (
     write_report,
 )
 from dexworld.experiments.results import ResultsFolder, finite
+from dexworld.experiments.rough_plans import RoughConfig
 from dexworld.experiments.statistics import episode_seeds
 
 
@@ -258,7 +259,7 @@ def main() -> None:
             "env.": wiring.EnvConfig,
             "model.": wiring.ModelConfig,
             "agent.": wiring.AgentConfig,
-            "agent.rough.": wiring.RoughConfig,
+            "agent.rough.": RoughConfig,
         }
         sys.stdout.write(f"{HELP}{settings_help(groups)}\n\n")
         sys.stdout.flush()
