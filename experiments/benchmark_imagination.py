@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import dexworld.envs  # noqa: F401 - registers the ids
+from dexworld.agents.learner import Learner
 from dexworld.envs.imagination import ImaginationVectorEnv
 from dexworld.envs.push_t.success import PoseRule
 from dexworld.envs.simulator_model import SimulatorModel
@@ -85,7 +86,7 @@ def imagination_speed(
 def training_speed(
     seconds: float = 2.0, copies: int = 1024, threads: int | None = None
 ) -> list[Row]:
-    """Time PPO of stable-baselines3 end to end: acting, imagining, and its gradient steps.
+    """Time PPO as `dexworld-train-agent` runs it: acting, imagining, and its gradient steps.
 
     A step is a decision of five control steps. All rows have the same settings: its default
     network, as many steps in an iteration, 4 epochs in 5 minibatches. The simulated environments
@@ -298,17 +299,8 @@ def _imagined(simulator: bool, pool: Starts, copies: int, seconds: float) -> flo
 
 
 def _ppo(env: Any, size: int, seconds: float) -> float:
-    from stable_baselines3 import PPO
-
-    ppo = PPO(
-        "MultiInputPolicy",
-        env,
-        n_steps=size // env.num_envs,
-        batch_size=size // 5,
-        n_epochs=4,
-        device="cpu",
-        seed=0,
-    )
+    settings = {"n_steps": size // env.num_envs, "batch_size": size // 5, "n_epochs": 4}
+    ppo = Learner("PPO", settings).make(env, seed=0)
 
     def learn() -> int:
         ppo.learn(size, reset_num_timesteps=False)

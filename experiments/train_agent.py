@@ -224,9 +224,9 @@ training.rounds above 1 the agent then plays, the model learns from it, and the 
 writes policy.zip, the model beside it, checkpoints, TensorBoard curves and metrics.json into
 `output`; the same command again goes on where it was interrupted.
 
-  dexworld-train-agent recipe=push_t_goal_ppo starts.path=outputs/play output=outputs/ppo
-  dexworld-train-agent recipe=push_t_goal_sac starts.path=outputs/play training.rounds=3
-  dexworld-train-agent recipe=push_t_goal_ppo starts.path=outputs/play model=simulator_state
+  dexworld-train-agent agent_recipe=push_t_goal_ppo starts.path=outputs/play output=outputs/ppo
+  dexworld-train-agent agent_recipe=push_t_goal_sac starts.path=outputs/play training.rounds=3
+  dexworld-train-agent agent_recipe=push_t_goal_ppo starts.path=outputs/play model=simulator_state
   dexworld-plan experiment=push_t_goal_state agent=belief_policy agent.path=outputs/ppo/policy.zip \\
       model.path=outputs/ppo/model
 

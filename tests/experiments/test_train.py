@@ -313,12 +313,7 @@ def test_errors_are_a_table_whatever_the_points_are_called() -> None:
     assert len(rows) == 2 and "4.25" in rows[1] and "0.5" in rows[0]
 
 
-OURS = [  # the others are of dexworld-train-agent
-    path for path in sorted(RECIPES.glob("*.yaml")) if not path.stem.startswith("push_t_goal")
-]
-
-
-@pytest.mark.parametrize("recipe", OURS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipes_are_complete(recipe: Path) -> None:
     register_schemas()
     GlobalHydra.instance().clear()

@@ -34,7 +34,7 @@ from dexworld.world_models.data.lerobot import Dataset
 from dexworld.world_models.latent import LatentWorldModel
 
 QUIET = Console(quiet=True)
-RECIPES = Path(command.__file__).parent / "conf" / "recipe"
+RECIPES = Path(command.__file__).parent / "conf" / "agent_recipe"
 TINY = [
     "env.episode_steps=20",
     "starts.goal_after=[10,20]",
@@ -293,7 +293,7 @@ def test_places_do_not_turn_with_a_body(run) -> None:
         ("model.path=nowhere", "Check the path"),
         ("training.rounds=0", "rounds=0"),
         ("training.stepps=3", "there is no setting 'training.stepps'. Did you mean 'steps'"),
-        ("recipe=push_t_goal_pop", "there is no recipe 'push_t_goal_pop'. Did you mean"),
+        ("agent_recipe=push_t_goal_pop", "there is no agent_recipe 'push_t_goal_pop'. Did you mean"),
         ("starts.goal_after=null", "no"),
         ("trusted=95", "the model is one predictor"),
         ("stage=best", "stage='best'"),
@@ -324,7 +324,7 @@ def test_every_recipe_can_be_read(name) -> None:
     wiring.register_schemas()
     register_schemas()
     GlobalHydra.instance().clear()
-    config = compose_config("train_agent", [f"recipe={name}", "starts.path=somewhere"])
+    config = compose_config("train_agent", [f"agent_recipe={name}", "starts.path=somewhere"])
     assert settings_of(config).steps > 100_000 and config.model.path == "push_t_state"
 
 
