@@ -141,7 +141,7 @@ def kitchen(layout: str, drawn: bool) -> mujoco.MjSpec:
     of index, middle, ring finger, thumb, and of the hand as a whole with the target (5); the poses
     (6 x 7) and the velocities (6 x 6) of all things.
     """
-    spec = franka_allegro()
+    spec = franka_allegro("fast" if drawn else "none")
     spec.modelname = "counter"
     style = next(iter(STYLES))
     if drawn:
