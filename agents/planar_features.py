@@ -75,19 +75,19 @@ class PlanarFeatures(nn.Module):
         place, goal_place = points.mean(1), goals.mean(1)
         direction = direction_of(points)
 
-        def seen(vectors: Tensor) -> Tensor:
-            return turn_back(vectors, direction)
-
-        moves = [seen(goal_place - place), seen(agent_goal - agent)]
-        near = [seen(agent - place), seen(agent_goal - place), moves[0]]
-        near += [seen(point - place) for point in goals.unbind(1)]
-        places = torch.cat(near, dim=1)
-        features = [2 * places, self.waves(places), 4 * moves[1]]
-        features += [torch.clamp(CLOSE * move, -1.0, 1.0) for move in moves]
-        features += [turn_back(direction_of(goals), direction), 2 * place, direction]
-        features.append(seen(2 * place))
+        world = [agent - place, agent_goal - place, goal_place - place]
+        world += [goal - place for goal in goals.unbind(1)]
+        near = len(world)
+        world += [agent_goal - agent, direction_of(goals), 2 * place]
         if self.commanded:
-            features.append(10 * seen(observations[COMMAND].float() - agent))
+            world.append(observations[COMMAND].float() - agent)
+        seen = turn_back(torch.stack(world, dim=1), direction.unsqueeze(1))
+
+        places, others = seen[:, :near].flatten(1), seen[:, near:].unbind(1)
+        features = [2 * places, self.waves(places), 4 * others[0]]
+        features += [torch.clamp(CLOSE * move, -1.0, 1.0) for move in (seen[:, 2], others[0])]
+        features += [others[1], 2 * place, direction, others[2]]
+        features += [10 * command for command in others[3:]]
         return torch.cat(features, dim=1)
 
     def _places(self, observations: Mapping[str, Tensor], key: str) -> Tensor:
