@@ -57,6 +57,11 @@ def _twin(arguments: argparse.Namespace) -> Tables:
     return {"error of the twin against pymunk": twin_error(_golden(arguments))}
 
 
+def _require_envs(arguments: argparse.Namespace) -> None:
+    _require_gym_pusht(arguments)
+    _require_franka(arguments)
+
+
 def _require_gym_pusht(arguments: argparse.Namespace) -> None:
     from dexworld.experiments.benchmark_envs import require_gym_pusht
 
@@ -65,11 +70,14 @@ def _require_gym_pusht(arguments: argparse.Namespace) -> None:
 
 def _envs(arguments: argparse.Namespace) -> Tables:
     from dexworld.experiments.benchmark_envs import push_t_speed
+    from dexworld.experiments.benchmark_envs_hands import counter_frames, counter_physics
     from dexworld.experiments.benchmark_rollouts import rollout_speed
 
     return {
         "PushT against gym-pusht, one core": push_t_speed(arguments.seconds),
         "rollouts of PushT against a Python loop": rollout_speed(),
+        "physics of Franka and Allegro, one core": counter_physics(seconds=arguments.seconds),
+        "frames of 224 x 392 per second, one core": counter_frames(arguments.seconds),
     }
 
 
@@ -125,7 +133,7 @@ def _learning(arguments: argparse.Namespace) -> Tables:
 
 BENCHMARKS = {
     "planners": Benchmark(_planners),
-    "envs": Benchmark(_envs, _require_gym_pusht),
+    "envs": Benchmark(_envs, _require_envs),
     "twin": Benchmark(_twin, _require_golden),
     "data": Benchmark(_data, _require_gym_pusht),
     "imagination": Benchmark(_imagination, _require_stable_baselines),
@@ -207,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="dexworld-benchmark",
         description="Measure tables; what they compare is measured in one run on this machine.",
         epilog="twin: error of the MuJoCo PushT against pymunk after 1, 5, 10, 25 steps. "
-        "envs: steps/s and frames/s against gym-pusht, rollouts against a Python loop. "
+        "envs: steps/s and frames/s against gym-pusht and robosuite, rollouts against a Python loop. "
         "planners: final cost against evaluations and time, on a bounded linear-quadratic "
         "problem and on PushT. "
         "data: frames/s of collection, training windows/s of the cache against files. "
