@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -160,7 +161,11 @@ class JointsToKeypoints:
 
     With `H` the 21 keypoints by forward kinematics, `R` the camera's rotation, and `q[-1]` the last
     command, `a[t] = R^T (H(q[t]) - H(q[t-1]))` [m], in the rows of that hand: 132 numbers. The
-    camera stands still, and so does the other hand. The environment takes the joint targets.
+    camera stands still, and so does the other hand. The environment takes the joint targets, and
+    with `keep_joints` so does the model, behind those 132.
+
+    Joints are not clipped to their limits: planners stay inside the action space, and a warning
+    says where that reaches beyond.
 
     Args:
         action_space: Of the environment, which takes joint targets.
@@ -170,9 +175,14 @@ class JointsToKeypoints:
         hand: `left` or `right`: which rows of the action.
         joint_range: Joint positions [rad] at the lower and at the upper bounds of the action space;
             by default actions are joint positions.
+        keep_joints: Whether the model's actions end in the joint targets, as the action space has
+            them: for models that predict joints, or carry the last command.
 
     Raises:
         ValueError: one of these does not fit the others.
+
+    Warns:
+        UserWarning: the action space reaches beyond the limits of joints.
     """
 
     steps = 1
@@ -185,6 +195,7 @@ class JointsToKeypoints:
         *,
         hand: str = "right",
         joint_range: tuple[ArrayLike, ArrayLike] | None = None,
+        keep_joints: bool = False,
     ) -> None:
         if len(kinematics.frames) != len(KEYPOINTS) or hand not in HANDS:
             raise ValueError(
@@ -200,6 +211,7 @@ class JointsToKeypoints:
         self.kinematics = kinematics
         self.camera = camera
         self.hand = hand
+        self.keep_joints = keep_joints
         self._scale = torch.ones(kinematics.size, dtype=torch.float64)
         self._offset = torch.zeros_like(self._scale)
         if joint_range is not None:
@@ -210,16 +222,40 @@ class JointsToKeypoints:
             first, last = (torch.as_tensor(np.array(each, np.float64)) for each in joint_range)
             self._scale = (last - first) / size
             self._offset = first - self._scale * low
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        """Warn once, here: looking at every decision would make a GPU wait."""
+        ends = torch.stack(
+            [
+                self._offset + self._scale * torch.as_tensor(bound, dtype=torch.float64)
+                for bound in (self.action_space.low, self.action_space.high)
+            ]
+        )
+        low, high = self.kinematics.low, self.kinematics.high
+        slack = 1e-4  # bounds are often of single precision, or rounded for reading
+        beyond = (ends.amin(0) < low - slack) | (ends.amax(0) > high + slack)
+        if not beyond.any():
+            return
+        worst = int(beyond.nonzero()[0])
+        warnings.warn(
+            f"JointsToKeypoints: {int(beyond.sum())} of {len(beyond)} joints may be sent beyond "
+            f"their limits; number {worst} to between {ends[:, worst].amin():.4g} and "
+            f"{ends[:, worst].amax():.4g}, where {low[worst]:.4g} to {high[worst]:.4g} is allowed. "
+            "Narrow the action space or joint_range, unless the environment clips.",
+            stacklevel=3,
+        )
 
     def to_model(
         self, decisions: Float[Tensor, "batch candidates horizon action"], state: State
-    ) -> Float[Tensor, "batch candidates horizon 132"]:
+    ) -> Float[Tensor, "batch candidates horizon model_action"]:
         """Return the movements of the keypoints, as the model's camera sees them."""
         keypoints = self.keypoints(decisions)
         start = self.keypoints(_start(decisions[:, :1], state))
         start = start.expand(-1, decisions.shape[1], -1, -1, -1)
         moved = keypoints - torch.cat([start, keypoints[:, :, :-1]], dim=2)
-        return hand_action(moved @ self._rotation(state).to(decisions), self.hand)
+        action = hand_action(moved @ self._rotation(state).to(decisions), self.hand)
+        return torch.cat([action, decisions], dim=-1) if self.keep_joints else action
 
     def to_env(
         self, decisions: Float[Tensor, "batch horizon action"], state: State

@@ -143,10 +143,11 @@ class _PatchDrawer(nn.Module):
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Sequential(nn.Linear(config.width, cells * cells * config.maps))
+        weight, bias = self.head.parameters()
         nn.init.normal_(self.pos_embed, std=0.02)
         # Nearly all of a heatmap is 0: there drawing begins.
-        nn.init.normal_(self.head[0].weight, std=0.002)
-        nn.init.zeros_(self.head[0].bias)
+        nn.init.normal_(weight, std=0.002)
+        nn.init.zeros_(bias)
 
     def draw(
         self, tokens: Float[Tensor, "rows tokens width"], maps: slice | Sequence[int]
@@ -157,11 +158,12 @@ class _PatchDrawer(nn.Module):
             tokens = block(tokens)
         # Maps vary fastest among the outputs: (row of cells, column of cells, map).
         weight, bias = (
-            each.unflatten(0, (-1, self.maps))[:, maps].flatten(0, 1)
-            for each in (self.head[0].weight, self.head[0].bias)
+            torch.unflatten(each, 0, (-1, self.maps))[:, maps].flatten(0, 1)
+            for each in self.head.parameters()
         )
         patches = functional.linear(self.norm(tokens), weight, bias)
-        patches = patches.unflatten(2, (self.cells, self.cells, -1)).unflatten(1, self.grid)
+        patches = torch.unflatten(patches, 2, (self.cells, self.cells, -1))
+        patches = torch.unflatten(patches, 1, self.grid)
         return patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 

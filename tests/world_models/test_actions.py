@@ -217,6 +217,38 @@ def test_a_left_hand_moves_the_left_rows() -> None:
     assert not torch.equal(sides[0], sides[1])
 
 
+def test_models_may_get_the_joints_too() -> None:
+    limits = (HAND.low.numpy(), HAND.high.numpy())
+    plain, keeping = (
+        JointsToKeypoints(NORMALISED, HAND, CAMERA, joint_range=limits, keep_joints=keep)
+        for keep in (False, True)
+    )
+    generator = torch.Generator().manual_seed(0)
+    decisions = 2 * torch.rand(2, 3, 4, 16, generator=generator, dtype=torch.float64) - 1
+    state = {COMMAND: torch.zeros(2, 16).double()}
+    actions = keeping.to_model(decisions, state)
+    assert actions.shape == (2, 3, 4, 132 + 16)
+    assert torch.equal(actions[..., :132], plain.to_model(decisions, state))
+    assert torch.equal(actions[..., 132:], decisions)
+    assert torch.equal(keeping.to_env(decisions[:, 0], state), decisions[:, 0])
+
+
+def test_an_action_space_beyond_the_joints_limits_warns() -> None:
+    wide = HAND.high.clone()
+    wide[5] += 0.1
+    space = Box(HAND.low.numpy(), wide.numpy(), dtype=np.float64)
+    with pytest.warns(UserWarning, match=r"1 of 16 joints.*number 5 to between.*Narrow the action"):
+        JointsToKeypoints(space, HAND, CAMERA)
+    with pytest.warns(UserWarning, match="16 of 16 joints may be sent beyond"):
+        JointsToKeypoints(Box(-np.inf, np.inf, (16,)), HAND, CAMERA)
+    # Turned around, and beyond at the lower end.
+    backwards = (HAND.high.numpy(), HAND.low.numpy() - 0.01)
+    with pytest.warns(UserWarning, match="16 of 16 joints may be sent beyond"):
+        JointsToKeypoints(NORMALISED, HAND, CAMERA, joint_range=backwards)
+    # Single precision is not beyond.
+    JointsToKeypoints(Box(HAND.low.float().numpy(), HAND.high.float().numpy()), HAND, CAMERA)
+
+
 @pytest.fixture(params=MAPS)
 def action_map(request: pytest.FixtureRequest) -> ActionMap:
     return MAPS[request.param]()
