@@ -241,10 +241,10 @@ def test_an_action_space_beyond_the_joints_limits_warns() -> None:
         JointsToKeypoints(space, HAND, CAMERA)
     with pytest.warns(UserWarning, match="16 of 16 joints may be sent beyond"):
         JointsToKeypoints(Box(-np.inf, np.inf, (16,)), HAND, CAMERA)
-    # Turned around, and beyond at the lower end.
-    backwards = (HAND.high.numpy(), HAND.low.numpy() - 0.01)
-    with pytest.warns(UserWarning, match="16 of 16 joints may be sent beyond"):
-        JointsToKeypoints(NORMALISED, HAND, CAMERA, joint_range=backwards)
+    # Turned around, and beyond at either end.
+    for beyond in ((HAND.high, HAND.low - 0.01), (HAND.high + 0.01, HAND.low)):
+        with pytest.warns(UserWarning, match="16 of 16 joints may be sent beyond"):
+            JointsToKeypoints(NORMALISED, HAND, CAMERA, joint_range=beyond)
     # Single precision is not beyond.
     JointsToKeypoints(Box(HAND.low.float().numpy(), HAND.high.float().numpy()), HAND, CAMERA)
 

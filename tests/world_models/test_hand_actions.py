@@ -65,6 +65,15 @@ def test_official_actions_are_those_of_the_published_code() -> None:
     assert wrapped[..., -3:].abs().max() <= math.pi and (turns.round() == -1).any()
 
 
+def test_differences_of_angles_take_the_short_way() -> None:
+    before, after = torch.zeros(44, 3).double(), torch.zeros(44, 3).double()
+    before[43], after[43] = torch.tensor([3.0, 0.1, -3.0]), torch.tensor([-3.0, 0.0, 3.0])
+    short, tau = 2 * math.pi - 6, 2 * math.pi
+    turn, official = (difference(before, after, each)[-3:].tolist() for each in (False, True))
+    assert turn == pytest.approx([short, -0.1, -short], abs=1e-7)
+    assert official == pytest.approx([short, tau - 0.1, 6.0], abs=1e-7)
+
+
 def test_official_states_are_seen_from_the_first_camera_and_cameras_in_the_world() -> None:
     before, after, first = state(0), state(1), camera(2, *ROWS)
     rows = [
