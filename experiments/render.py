@@ -1,4 +1,4 @@
-"""`dexworld-render`: a sheet of pictures of environments, how episodes start beside what they head for."""
+"""`dexworld-render`: pictures of environments, how episodes start beside what they head for; or films."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import dexworld.envs  # noqa: F401 - registers the environments
 from dexworld.agents.episodes import is_image
 from dexworld.experiments.command_line import USER_ERRORS, fail
 from dexworld.experiments.environments import FILMED, named_arguments
+from dexworld.experiments.moving_picture import moving_picture
 from dexworld.experiments.statistics import episode_seeds
 
 Frame = NDArray[np.uint8]
@@ -29,6 +30,7 @@ BAND = 18
 """Height of a caption [px]."""
 PAPER = 255
 _STATE = "state"
+_STILL = (".png", ".jpg")
 
 
 def sheet(
@@ -126,28 +128,39 @@ def _on_paper(picture: Frame, height: int, width: int) -> Frame:
     return paper
 
 
+def _write_sheet(given: argparse.Namespace) -> None:
+    if given.output.suffix.lower() not in _STILL:
+        raise ValueError(f"--output {given.output}: a sheet is one of *{', *'.join(_STILL)}.")
+    picture = sheet(
+        given.ids, given.episodes, seed=given.seed, size=given.size, cameras=given.cameras
+    )
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(given.output), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85]):
+        raise OSError(f"{given.output} cannot be written.")
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="dexworld-render",
-        description="A PNG of environments: how episodes start, beside what they head for.",
+        description="A sheet of environments: how episodes start, beside what they head for. Or, "
+        "of a film that dexworld-plan made (*.mp4), a picture that moves (--output *.webp).",
     )
-    parser.add_argument("ids", nargs="*", default=OURS, help="environments; all of ours")
+    parser.add_argument(
+        "ids", nargs="*", default=OURS, help="environments, all of ours by default; or one film"
+    )
     parser.add_argument("--episodes", type=int, default=3, help="of each environment")
     parser.add_argument("--seed", type=int, default=0, help="of the episodes")
     parser.add_argument("--size", type=int, default=240, help="height of each picture [px]")
     parser.add_argument("--cameras", action="store_true", help="show what the cameras see, too")
+    parser.add_argument("--share", type=float, default=1.0, help="of a film's width, from the left")
     parser.add_argument("--output", type=Path, default=Path("outputs/environments.png"))
     given = parser.parse_args()
     try:
-        if given.output.suffix.lower() != ".png":
-            raise ValueError(f"--output {given.output}: a sheet is a PNG, *.png.")
-        picture = sheet(
-            given.ids, given.episodes, seed=given.seed, size=given.size, cameras=given.cameras
-        )
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(given.output), picture[..., ::-1]):
-            raise OSError(f"{given.output} cannot be written.")
+        if [Path(name).suffix for name in given.ids] == [".mp4"]:
+            moving_picture(Path(given.ids[0]), given.output, given.size, given.share)
+        else:
+            _write_sheet(given)
     except (*USER_ERRORS, ImportError) as error:
         fail(error)
     Console(file=sys.stdout).print(str(given.output), soft_wrap=True)

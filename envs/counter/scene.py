@@ -191,7 +191,7 @@ def _add_cameras(spec: mujoco.MjSpec) -> None:
         fovy=80.0,
     )
     spec.worldbody.add_camera(
-        name=OVERVIEW, fovy=46.0, **looking((-0.30, -1.15, 0.80), (0.46, 0.10, 0.14))
+        name=OVERVIEW, fovy=42.0, **looking((-0.08, -1.12, 0.78), (0.42, 0.06, 0.22))
     )
 
 
