@@ -35,7 +35,7 @@ def moving_picture(film: Path, output: Path, height: int = 240, share: float = 1
     with av.open(str(film)) as container:
         rate = container.streams.video[0].average_rate
         frames = [
-            _scaled(frame.to_ndarray(format="rgb24"), height, share)
+            _scaled(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), height, share)
             for frame in container.decode(video=0)
         ]
     if not frames:
