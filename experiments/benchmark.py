@@ -125,6 +125,12 @@ def _kinematics(arguments: argparse.Namespace) -> Tables:
     return kinematics_speed()
 
 
+def _dexwm(arguments: argparse.Namespace) -> Tables:
+    from dexworld.experiments.benchmark_dexwm import dexwm_speed
+
+    return {"an iteration of a search in DexWM": dexwm_speed()}
+
+
 def _learning(arguments: argparse.Namespace) -> Tables:
     from dexworld.experiments.benchmark_learning import learning_tables
 
@@ -138,6 +144,7 @@ BENCHMARKS = {
     "data": Benchmark(_data, _require_gym_pusht),
     "imagination": Benchmark(_imagination, _require_stable_baselines),
     "kinematics": Benchmark(_kinematics, _require_franka),
+    "dexwm": Benchmark(_dexwm, _require_franka, on_request=True),
     "learning": Benchmark(_learning, on_request=True),
 }
 UNAVAILABLE = (ImportError, FileNotFoundError)
@@ -221,13 +228,15 @@ def _parser() -> argparse.ArgumentParser:
         "data: frames/s of collection, training windows/s of the cache against files. "
         "imagination: steps/s of PushTGoal in a learned model against the simulator's, and of PPO. "
         "kinematics: joints to keypoints and gradients back, against loops over MuJoCo. "
+        "dexwm (minutes, only by name): an iteration of a search in DexWM, as its public controller "
+        "does it and as we do. "
         "learning (an hour or more, only by name): what learned models owe to each part.",
     )
     parser.add_argument(
         "tables",
         nargs="*",
         metavar="TABLE",
-        help=f"{', '.join(BENCHMARKS)}; all but learning where none is named",
+        help=f"{', '.join(BENCHMARKS)}; all but dexwm and learning where none is named",
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each speed")
     parser.add_argument("--seeds", type=int, default=10, help="seeds of the search")

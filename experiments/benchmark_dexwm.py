@@ -1,0 +1,224 @@
+"""What an iteration of a search in DexWM costs: the public controller's way, and ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+import torch
+from gymnasium.spaces import Box
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dexworld.envs.robots.franka_allegro import ARM_HOME, JOINTS, franka_allegro
+from dexworld.experiments.benchmark_tables import Row
+from dexworld.experiments.plain_dexwm import (
+    PlainDexWM,
+    Search,
+    count_operations,
+    plain_flops,
+    shared_flops,
+    vision_transformer_flops,
+)
+from dexworld.planners.objectives import LatentDistance
+from dexworld.world_models.actions import JointsToKeypoints
+from dexworld.world_models.base import COMMAND, State
+from dexworld.world_models.cameras import Camera
+from dexworld.world_models.cdit import CDiTConfig
+from dexworld.world_models.dexwm import KEYPOINTS, LATENT, DexWM, DexWMConfig
+from dexworld.world_models.dexwm_config import dexwm_size
+from dexworld.world_models.hand_keypoints import hand_action, hand_frames
+from dexworld.world_models.keypoint_head import KeypointHeadConfig
+from dexworld.world_models.kinematics import Kinematics
+
+SIZES = CDiTConfig(features=192, patches=64, context=8, width=192, depth=4, heads=6)
+GRID, PATCH = (8, 8), 14
+HEAD = KeypointHeadConfig(width=48, depth=2, heads=4, resize="none")
+ENCODER_DEPTH = 3
+"""To the predictor's 4 blocks, as DINOv2-L's 24 are to the 32 of XL."""
+SEARCH = Search(candidates=128, horizon=3, seen=1)
+ITERATIONS, ELITES = 10, 10
+OBJECTIVE = LatentDistance(terminal=0.0, running=1.0, discount=1 / 0.6) + LatentDistance(
+    key=KEYPOINTS, weight=1e-3, terminal=0.0, running=1.0, discount=1 / 0.6
+)
+"""DexWM's: features and keypoints, later decisions counting more."""
+
+
+def dexwm_speed(rounds: int = 3, search: Search = SEARCH) -> list[Row]:
+    """Time an iteration, in turns, on the threads of now; the best round counts.
+
+    Rows give seconds, operations by formula and as counted, the operations of the same at XL (512
+    candidates, 224 x 392 pixels, DINOv2-L), the largest relative difference of the costs from the
+    first row's, and whether the elites are the same.
+    """
+    bench = _Iteration(search)
+    sizes = _operations(search)
+    ways: dict[str, Callable[[], Tensor]] = {
+        "public controller's way": bench.plain,
+        "the same, features kept": bench.plain_with_features,
+        "DexWM.rollout": bench.shared,
+    }
+    counted, costs = {}, {}
+    for name, way in ways.items():
+        costs[name] = way()
+        counted[name] = count_operations(way)
+    spent = dict.fromkeys(ways, float("inf"))
+    for _ in range(rounds):
+        for name, way in ways.items():
+            before = time.perf_counter()
+            way()
+            spent[name] = min(spent[name], time.perf_counter() - before)
+    first = next(iter(ways))
+    rows: list[Row] = []
+    for name in ways:
+        small, large = sizes[name]
+        elites = [set(each.topk(ELITES, largest=False).indices.tolist()) for each in costs.values()]
+        repeats = ITERATIONS if name == "DexWM.rollout" else 1
+        rows.append(
+            {
+                "way": name,
+                "seconds_per_iteration": spent[name] / repeats,
+                "times_faster": spent[first] * repeats / spent[name],
+                "GFLOP": small / 1e9,
+                "counted": counted[name] / repeats / 1e9,
+                "PFLOP_at_XL": large / 1e15,
+                "times_fewer_at_XL": sizes[first][1] / large,
+                "largest_difference": float(
+                    ((costs[name] - costs[first]) / costs[first]).abs().max()
+                ),
+                "same_elites": str(all(each == elites[0] for each in elites)),
+            }
+        )
+    return rows
+
+
+def _operations(search: Search) -> dict[str, tuple[float, float]]:
+    """Return operations of an iteration, here and at the paper's size."""
+    paper = Search(candidates=512, horizon=3, seen=1)
+    found = []
+    for sizes, head, tokens, each, depth in (
+        (SIZES, HEAD, SIZES.patches, search, ENCODER_DEPTH),
+        (dexwm_size("XL"), KeypointHeadConfig(), 256, paper, 24),
+    ):
+        # Only the large one has a token of its own for the whole image.
+        extra = int(depth == 24)
+        encoder = vision_transformer_flops(
+            sizes.width, depth, sizes.patches + extra, PATCH, ratio=4.0
+        )
+        found.append(
+            (
+                plain_flops(sizes, head, tokens, each, encoder),
+                plain_flops(sizes, head, tokens, each, 0.0),
+                shared_flops(sizes, head, tokens, each, maps=head.maps // 2, iterations=ITERATIONS),
+            )
+        )
+    names = ("public controller's way", "the same, features kept", "DexWM.rollout")
+    return dict(zip(names, zip(*found, strict=True), strict=True))
+
+
+@dataclass
+class _Encoder:
+    """A vision transformer, which an image encoder is to what follows it."""
+
+    name = "benchmark"
+    image_size = (GRID[0] * PATCH, GRID[1] * PATCH)
+    grid = GRID
+    width = SIZES.width
+
+    def __post_init__(self) -> None:
+        layer = nn.TransformerEncoderLayer(
+            self.width, SIZES.heads, 4 * self.width, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.enter = nn.Conv2d(3, self.width, PATCH, PATCH)
+        self.blocks = nn.TransformerEncoder(layer, ENCODER_DEPTH, enable_nested_tensor=False).eval()
+
+    @torch.no_grad()
+    def features(self, frames: Tensor) -> Tensor:
+        """Return the features of frames `[R, height, width, 3]`."""
+        patches = self.enter(frames.movedim(-1, 1) / 255 - 0.5).flatten(2).transpose(1, 2)
+        found: Tensor = self.blocks(patches)
+        return found
+
+
+class _Iteration:
+    """The costs of the same candidates, in three ways."""
+
+    def __init__(self, search: Search) -> None:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            self.encoder = _Encoder()
+            self.model = DexWM(
+                DexWMConfig(predictor=SIZES, head=HEAD, grid=GRID, patch=PATCH, frames="pixels"),
+                self.encoder,
+            ).eval()
+            for parameter in self.model.parameters():
+                if not parameter.any():  # What training begins with, but not what it leaves.
+                    nn.init.normal_(parameter, std=0.05)
+            frames = torch.rand(2, *self.encoder.image_size, 3) * 255
+            noise = torch.randn(search.candidates, search.horizon, len(JOINTS))
+        self.seen, self.goal_frame = frames.byte()[:1], frames.byte()[1:]
+        self.arm = franka_allegro().compile()
+        rest = torch.zeros(len(JOINTS))
+        rest[: len(ARM_HOME)] = torch.tensor(ARM_HOME, dtype=torch.float32)
+        spread = torch.full((len(JOINTS),), 0.1)
+        spread[: len(ARM_HOME)] = 0.3
+        self.rest, self.joints = rest, rest + spread * noise
+        low, high = np.full(len(JOINTS), -4, np.float32), np.full(len(JOINTS), 4, np.float32)
+        camera = Camera.from_view(torch.zeros(3), torch.eye(3), 80.0, *self.encoder.image_size)
+        self.map = JointsToKeypoints(
+            Box(low, high), Kinematics(self.arm, hand_frames(), JOINTS), camera
+        )
+        self.goal = self.model.encode({"pixels": self.goal_frame})
+
+    @torch.no_grad()
+    def shared(self) -> Tensor:
+        """Return the costs by our way, encoding and all iterations of a plan included."""
+        state = self.model.encode({"pixels": self.seen})
+        mapped = {**state, COMMAND: self.rest[None]}
+        costs = torch.empty(0)
+        for _ in range(ITERATIONS):
+            moved = self.map.to_model(self.joints[None], mapped)
+            predictions = self.model.rollout(state, moved, OBJECTIVE.reads)
+            costs = OBJECTIVE.cost(predictions, self.joints[None], state, self.goal)
+        return costs[0]
+
+    def plain(self) -> Tensor:
+        """Return the costs by the public controller's way."""
+        return self._plain(PlainDexWM(self.model, self.encoder.features), self.seen)
+
+    def plain_with_features(self) -> Tensor:
+        """Return the costs by the same way, the frames being encoded once."""
+        return self._plain(PlainDexWM(self.model), self.encoder.features(self.seen))
+
+    @torch.no_grad()
+    def _plain(self, way: PlainDexWM, seen: Tensor) -> Tensor:
+        places = torch.from_numpy(self._keypoints())
+        moved = hand_action(places.diff(dim=1).float())
+        latents, points = way.rollout(seen, moved)
+        predictions: State = {
+            LATENT: latents[None],
+            KEYPOINTS: points[None, :, :, list(self.model.config.maps)],
+        }
+        return OBJECTIVE.cost(predictions, self.joints[None], predictions, self.goal)[0]
+
+    def _keypoints(self) -> NDArray[np.float64]:
+        """Return the keypoints of the start and after each decision, by a new `MjData` for each."""
+        joints = np.concatenate(
+            [np.broadcast_to(self.rest.numpy(), (len(self.joints), 1, len(JOINTS))), self.joints],
+            axis=1,
+        )
+        found = np.empty((*joints.shape[:2], 21, 3))
+        names = hand_frames()
+        for candidate, time_ in np.ndindex(joints.shape[:2]):
+            data = mujoco.MjData(self.arm)
+            data.qpos[:] = joints[candidate, time_]
+            mujoco.mj_kinematics(self.arm, data)
+            for place, name in enumerate(names):
+                site = mujoco.mj_name2id(self.arm, mujoco.mjtObj.mjOBJ_SITE, name)
+                found[candidate, time_, place] = (
+                    data.site_xpos[site] if site >= 0 else data.body(name).xpos
+                )
+        return found
