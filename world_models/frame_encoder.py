@@ -25,15 +25,20 @@ ENCODED_AT_ONCE = 64
 class FrameEncoder(Protocol):
     """Turns frames into a grid of features, and never learns from what is made of them."""
 
-    name: str
-    """Says all that features depend on: family, weights, layer, size. Two encoders of one name give
-    the same features, up to rounding."""
     image_size: tuple[int, int]
     """Height and width of frames [px]."""
     grid: tuple[int, int]
     """Rows and columns of patches."""
     width: int
     """Numbers of a patch, E."""
+
+    @property
+    def name(self) -> str:
+        """All that features depend on: family, weights, layer, size.
+
+        Two encoders of one name give the same features, up to rounding.
+        """
+        ...
 
     def features(
         self, frames: UInt8[Tensor, "rows height width 3"]
