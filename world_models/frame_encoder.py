@@ -115,6 +115,7 @@ def load_frame_encoder(
     *,
     image_size: tuple[int, int] | None = None,
     precision: str = "float32",
+    official: bool = False,
     device: torch.device | str = "cpu",
 ) -> FrameEncoder:
     """Return an encoder: one of our own (a folder of `save_pretrained`), or one of `transformers`.
@@ -123,6 +124,7 @@ def load_frame_encoder(
         source: A folder, or a name on the Hugging Face hub.
         image_size: Height and width of the frames, for encoders that take several.
         precision: What encoders of `transformers` compute in, float32 or bfloat16.
+        official: Features of DINOv2 as DexWM's published weights know them; see `FrozenEncoder`.
         device: Where the weights go.
 
     Raises:
@@ -134,7 +136,7 @@ def load_frame_encoder(
 
     if not _is_ours(source):
         return FrozenEncoder.from_pretrained(
-            source, image_size=image_size, precision=precision, device=device
+            source, image_size=image_size, precision=precision, official=official, device=device
         )
     encoder = TinyEncoder.from_pretrained(source, device)
     if image_size not in (None, encoder.image_size):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .frame_encoder import check_frames
 
@@ -111,10 +113,12 @@ class FrozenEncoder(nn.Module):
         network: A vision model of `transformers`, of one of the types in `CONVENTIONS`.
         image_size: Height and width of the frames [px]; by default what fits of 224 x 392.
         precision: What it computes in, float32 or bfloat16 (weights stay float32).
+        official: Scale the positions of DINOv2 as its own code does, whose features DexWM's
+            published weights were trained on; `transformers` scales them a little otherwise.
 
     Raises:
-        ValueError: The type is unknown, the size no multiple of the patch, or the precision
-            unknown.
+        ValueError: The type is unknown, the size no multiple of the patch, the precision unknown,
+            or `official` asked of another family.
     """
 
     mean: Tensor
@@ -125,6 +129,7 @@ class FrozenEncoder(nn.Module):
         network: nn.Module,
         image_size: tuple[int, int] | None = None,
         precision: str = "float32",
+        official: bool = False,
     ) -> None:
         super().__init__()
         config: Any = network.config
@@ -148,6 +153,16 @@ class FrozenEncoder(nn.Module):
             f"{config.model_type} {_digest(network)} {self.image_size[0]}x{self.image_size[1]} "
             "patches of the last layer after its norm"
         )
+        if official:
+            if config.model_type != "dinov2":
+                raise ValueError(
+                    f"official=True is about the positions of dinov2, not of {config.model_type}."
+                )
+            embeddings: Any = network.embeddings
+            embeddings.interpolate_pos_encoding = lambda _, height, width: _official_positions(
+                embeddings.position_embeddings, height // patch, width // patch
+            )
+            self.name += ", official positions"
         for name, colour in zip(("mean", "deviation"), self._convention.colours, strict=True):
             self.register_buffer(name, torch.tensor(colour)[:, None, None], persistent=False)
 
@@ -158,6 +173,7 @@ class FrozenEncoder(nn.Module):
         *,
         image_size: tuple[int, int] | None = None,
         precision: str = "float32",
+        official: bool = False,
         device: torch.device | str = "cpu",
     ) -> FrozenEncoder:
         """Return the encoder with the weights of a folder, or of a repository on a hub.
@@ -166,6 +182,7 @@ class FrozenEncoder(nn.Module):
             source: Folder of `save_pretrained` of `transformers`, or `organisation/name`.
             image_size: As for the class.
             precision: As for the class.
+            official: As for the class.
             device: Where the weights go.
 
         Raises:
@@ -195,7 +212,7 @@ class FrozenEncoder(nn.Module):
                 f"{source} lacks weights of {kind.__name__}, {sorted(told['missing_keys'])[:3]} for "
                 "instance: they would be random. Save or fetch it again."
             )
-        return cls(network, image_size, precision).to(device)
+        return cls(network, image_size, precision, official).to(device)
 
     def train(self, mode: bool = True) -> FrozenEncoder:
         """Stay as in use, whatever the mode."""
@@ -221,6 +238,20 @@ class FrozenEncoder(nn.Module):
         check_frames(self, frames)
         features: Tensor = self(frames.to(self.mean.device).movedim(-1, 1).float() / 255.0)
         return features
+
+
+def _official_positions(
+    table: Float[Tensor, "1 places numbers"], rows: int, columns: int
+) -> Float[Tensor, "1 tokens numbers"]:
+    """Return positions scaled by `(rows + 0.1) / side`, as in facebookresearch/dinov2."""
+    side = math.isqrt(table.shape[1] - 1)
+    if (rows, columns) == (side, side):
+        return table
+    square = torch.unflatten(table[:, 1:], 1, (side, side)).permute(0, 3, 1, 2)
+    scaled = functional.interpolate(
+        square, scale_factor=((rows + 0.1) / side, (columns + 0.1) / side), mode="bicubic"
+    )
+    return torch.cat([table[:, :1], scaled.flatten(2).transpose(1, 2)], dim=1)
 
 
 def _convention(model_type: str) -> Convention:

@@ -16,6 +16,7 @@ from torch import Tensor
 from dexworld.world_models.frame_encoder import FrameEncoder
 from dexworld.world_models.frozen_encoders import CONVENTIONS, FrozenEncoder
 
+ONE_LAYER = {"num_hidden_layers": 1, "num_attention_heads": 1}
 BODY = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
 IMAGENET = (torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225]))
 HALF = (torch.full((3,), 0.5), torch.full((3,), 0.5))
@@ -192,6 +193,32 @@ def test_names_tell_apart_what_gives_other_features(
     with torch.no_grad():
         network.layernorm.weight[0] += 1e-3
     assert name != FrozenEncoder(network, (28, 28)).name
+
+
+def test_official_positions_of_dinov2_are_scaled_as_in_its_own_code() -> None:
+    config = library.Dinov2Config(hidden_size=2, patch_size=14, image_size=14 * 8, **ONE_LAYER)
+    network = library.Dinov2Model(config)
+    places = torch.rand(64, 2, generator=torch.Generator().manual_seed(0))
+    network.embeddings.position_embeddings.data[0, 1:] = places
+    plain = FrozenEncoder(network, (14 * 12, 14 * 16)).name
+    encoder = FrozenEncoder(network, (14 * 12, 14 * 16), official=True)
+    assert encoder.name == f"{plain}, official positions"
+    scaled = network.embeddings.interpolate_pos_encoding(None, 14 * 12, 14 * 16)
+    rows, columns = (2 * (torch.arange(n) + 0.5) / (n + 0.1) - 1 for n in (12, 16))
+    where = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+    expected = torch.nn.functional.grid_sample(
+        places.view(8, 8, 2).permute(2, 0, 1)[None],
+        where[None],
+        mode="bicubic",
+        padding_mode="border",
+        align_corners=False,
+    )
+    found = scaled[0, 1:].view(12, 16, 2).permute(2, 0, 1)[None]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    native = network.embeddings.interpolate_pos_encoding(None, 14 * 8, 14 * 8)
+    assert torch.equal(native[0, 1:], places)
+    with pytest.raises(ValueError, match="positions of dinov2, not of dinov3_vit"):
+        FrozenEncoder(made("dinov3_vit"), (32, 32), official=True)
 
 
 def test_gradients_flow_to_pictures(saved: Callable[[str], tuple[Any, Path]]) -> None:
