@@ -83,7 +83,7 @@ def test_what_cannot_be(tiny, untrained, tmp_path: Path) -> None:
         f"world_model={world.path}", "+model.widht=3"
     )
     assert "has no observation.images.top" in refused(f"world_model={untrained('pixels').path}")
-    assert "choose one of ['world_model', 'inverse', 'heads']" in refused("kind=reverse")
+    assert "choose one of ['world_model', 'inverse', 'heads', " in refused("kind=reverse")
     assert not (tmp_path / "inverse").exists()
 
 
