@@ -35,8 +35,10 @@ PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "hydra-core", "pymunk", "py
 USER_ERRORS = (ValueError, KeyError, TypeError, OSError, gym.error.Error, OmegaConfBaseException)
 """What a wrong argument raises; a command line prints its message, not its traceback."""
 
-_GROUPS = ("experiment", "recipe", "agent_recipe", "collector")
-_GROUPS += ("env", "model", "planner", "objective", "agent")
+_GROUPS = (
+    *("experiment", "recipe", "agent_recipe", "collector"),
+    *("env", "model", "planner", "objective", "agent"),
+)
 _TAKES_A_VALUE = {"--cfg", "-c", "--package", "-p", "--info", "-i"}
 _LOOKS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
 _LEFT_TO_HYDRA = {"--multirun", "-m", "--config-dir", "-cd", "--config-name", "-cn"}
