@@ -128,9 +128,12 @@ def _kinematics(arguments: argparse.Namespace) -> Tables:
 
 
 def _dexwm(arguments: argparse.Namespace) -> Tables:
-    from dexworld.experiments.benchmark_dexwm import dexwm_speed
+    from dexworld.experiments.benchmark_dexwm import dexwm_search, dexwm_speed
 
-    return {"an iteration of a search in DexWM": dexwm_speed()}
+    return {
+        "an iteration of a search in DexWM": dexwm_speed(),
+        "searches in a DexWM of the kitchen counter, first plans of reaching": dexwm_search(),
+    }
 
 
 def _learning(arguments: argparse.Namespace) -> Tables:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dexworld.envs.robots.franka_allegro import ARM_HOME, JOINTS, franka_allegro
+from dexworld.experiments.benchmark_push_t import FirstPlans, first_plans
 from dexworld.experiments.benchmark_tables import Row
 from dexworld.experiments.plain_dexwm import (
     PlainDexWM,
@@ -23,7 +24,13 @@ from dexworld.experiments.plain_dexwm import (
     shared_flops,
     vision_transformer_flops,
 )
+from dexworld.planners.base import Plan
+from dexworld.planners.cem import CEM
+from dexworld.planners.cem_gradient import CEMGradient
+from dexworld.planners.gradient import GradientPlanner
+from dexworld.planners.icem import ICEM
 from dexworld.planners.objectives import LatentDistance
+from dexworld.planners.search import SearchPlanner
 from dexworld.world_models.actions import JointsToKeypoints
 from dexworld.world_models.base import COMMAND, State
 from dexworld.world_models.cameras import Camera
@@ -45,6 +52,59 @@ OBJECTIVE = LatentDistance(terminal=0.0, running=1.0, discount=1 / 0.6) + Latent
     key=KEYPOINTS, weight=1e-3, terminal=0.0, running=1.0, discount=1 / 0.6
 )
 """DexWM's: features and keypoints, later decisions counting more."""
+
+TASK = "counter_reach_dexwm"
+SOFT = ("objective.hand.key=soft_keypoints",)
+"""Keypoints through which gradients flow: all searches have the same objective."""
+BASELINE = "CEM"
+SEARCHES: dict[str, SearchPlanner] = {
+    # DexWM's, with a quarter of its candidates: 1280 evaluations.
+    BASELINE: CEM(
+        3, 10, samples=128, elites=10, kept=0, initial_std=0.4, std_floor=0.0, smoothing=0.0
+    ),
+    "iCEM": ICEM(3, 10, samples=40, elites=6, decay=1.05, initial_std=0.4, std_floor=0.0),
+    "gradient": GradientPlanner(3, 30, restarts=3, initial_std=0.1, learning_rate=0.1, noise=0.0),
+    "hybrid": CEMGradient(
+        3, 4, samples=24, elites=3, kept=1, refinement_steps=5, initial_std=0.2, std_floor=0.0
+    ),
+}
+"""About a quarter of the baseline's evaluations each; a gradient counts as three."""
+
+
+def dexwm_search(problems: int = 20, seed: int = 0, stage: str = "evaluate") -> list[Row]:
+    """Plan from starts of the reach task towards pictures of its goals, with each search.
+
+    Rows give the median over the problems of the final cost, over the baseline's; and of the
+    evaluations after which the baseline's final cost is reached, of those that the baseline made:
+    infinite where it never is.
+    """
+    task = first_plans(TASK, problems, seed, stage=stage, settings=SOFT)
+    plans = {name: _searched(planner, task) for name, planner in SEARCHES.items()}
+    goal = plans[BASELINE].cost
+    made = plans[BASELINE].search.evaluations
+    rows: list[Row] = []
+    for name, plan in plans.items():
+        search = plan.search
+        reached = search.best_cost <= goal * (1 + 1e-6)
+        at = torch.tensor(search.evaluations_at, dtype=torch.float64)
+        needed = torch.where(reached.any(0), at[reached.to(torch.uint8).argmax(0)], torch.inf)
+        rows.append(
+            {
+                "search": name,
+                "problems": len(goal),
+                "evaluations": search.evaluations,
+                "cost_over_baseline": float((plan.cost / goal).median()),
+                "reach_it": f"{int(reached.any(0).sum())} of {len(goal)}",
+                "evaluations_to_reach": float(needed.median()),
+                "times_fewer": float(made / needed.median()),
+                "s_per_plan": search.seconds / len(goal),
+            }
+        )
+    return rows
+
+
+def _searched(planner: SearchPlanner, task: FirstPlans) -> Plan:
+    return planner.plan(task.model, task.objective, task.state, task.goal)
 
 
 def dexwm_speed(rounds: int = 3, search: Search = SEARCH) -> list[Row]:

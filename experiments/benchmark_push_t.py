@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,7 +60,7 @@ def push_t_planners(problems: int = 8, seed: int = 0) -> Tables:
     The cost is that of the preset, mostly the distance of the T's keypoints from their goal. All
     problems are searched at once; the time of a problem is its share of the time of all.
     """
-    task = first_plans(problems, seed)
+    task = first_plans(TASK, problems, seed)
     by_evaluations = progress_rows(PLANNERS.items(), task, seed)
     endless = [(name, replace(planner, iterations=ENDLESS)) for name, planner in PLANNERS.items()]
     by_time = progress_rows(endless, task, seed, budget_s=problems * SECONDS[-1])
@@ -89,13 +89,15 @@ def push_t_planners(problems: int = 8, seed: int = 0) -> Tables:
     }
 
 
-def first_plans(problems: int, seed: int) -> FirstPlans:
-    """Return the planning problems of the first episodes that are reported."""
+def first_plans(
+    task: str, problems: int, seed: int, *, stage: str = "evaluate", settings: Sequence[str] = ()
+) -> FirstPlans:
+    """Return the planning problems of the first episodes of a preset, by default those reported."""
     register_schemas()
-    config: PlanConfig = compose_config("plan", [f"experiment={TASK}"])
+    config: PlanConfig = compose_config("plan", [f"experiment={task}", *settings])
     agent = make_planning_agent(config, make_model(config))
     env = make_env(config, agent.observes)()
-    resets = [env.reset(seed=each)[0] for each in episode_seeds(seed, "evaluate", problems)]
+    resets = [env.reset(seed=each)[0] for each in episode_seeds(seed, stage, problems)]
     env.close()
 
     def encoded(prefix: str) -> State:

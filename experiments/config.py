@@ -22,6 +22,7 @@ from dexworld.agents.policy import Policy, PolicyAgent, load_policy
 from dexworld.agents.proposals import PolicyProposer, Proposer
 from dexworld.envs.gymnasium_model import PHYSICS, REWARD, GymnasiumModel
 from dexworld.envs.simulator_model import SimulatorModel
+from dexworld.experiments.dexwm_planning import joint_waypoints, load_dexwm
 from dexworld.experiments.environments import check_arguments, environment
 from dexworld.experiments.evaluation import EnvMaker
 from dexworld.experiments.recordings import recorded_actions
@@ -48,6 +49,7 @@ from dexworld.planners.pose_terms import Drift, Fall, Tilt
 from dexworld.planners.shooting import RandomShooting
 from dexworld.world_models.actions import Chain, Chunks, Hold, Increments, Interpolate
 from dexworld.world_models.base import ActionMap, Mapped, WorldModel
+from dexworld.world_models.dexwm import DexWM
 from dexworld.world_models.inverse import InverseModel
 from dexworld.world_models.latent import LatentWorldModel
 from dexworld.world_models.pretrained import shipped_checkpoints
@@ -70,6 +72,7 @@ TERMS: dict[str, type[Any]] = {
     "grip": Grip,
     "slip": Slip,
     "posture": LatentDistance,
+    "hand": LatentDistance,
     "latent": LatentDistance,
     "reach": Reach,
     "smoothness": Smoothness,
@@ -78,7 +81,7 @@ TERMS: dict[str, type[Any]] = {
     "disagreement": Disagreement,
 }
 """Slots of the objective: each may hold one term."""
-KEYS = {"agent": "agent", "posture": "joints"}
+KEYS = {"agent": "agent", "posture": "joints", "hand": "keypoints"}
 """Predictions that the terms of slots read, where it is not what the term reads by default."""
 FROM_FILES = {
     "replay": "a recorded episode or a folder of them",
@@ -119,7 +122,8 @@ class ModelConfig:
 
     kind: str = "simulator"
     """`simulator`: MuJoCo, rolled out on all cores; `gymnasium`: any environment with get_state and
-    set_state, stepped in Python; `latent`: a learned model of dexworld-train."""
+    set_state, stepped in Python; `latent`: a learned model of dexworld-train; `dexwm`: one on the
+    features of a frame encoder."""
     source: str = "physics"
     """What the model's state is built from: the exact `physics`, or the task `state`."""
     env: str | None = None
@@ -131,6 +135,10 @@ class ModelConfig:
     """Cores to roll out on; all where null."""
     path: str | None = None
     """The learned model: a folder, the name of one that ships, or organisation/name on a hub."""
+    encoder: str | None = None
+    """The frame encoder of a dexwm: a folder, the name of one that ships, or of a hub."""
+    precision: str = "float32"
+    """What a dexwm computes in: float32 or bfloat16."""
     device: str = "cpu"
     """Where the learned model runs: cpu or cuda."""
 
@@ -166,6 +174,9 @@ class AgentConfig:
     """Approach a decision along a line, instead of commanding it at once."""
     increment: float | None = None
     """Decisions move the command by at most this, in units of the action; absolute where null."""
+    hand_increment: float | None = None
+    """The same of the joints of a hand, which come after the seven of its arm; as the arm's where
+    null."""
     shrink_horizon: bool = True
     """Never plan beyond the end of the episode."""
     budget_s: float | None = None
@@ -234,6 +245,14 @@ def make_action_map(config: AgentConfig, model: WorldModel) -> ActionMap:
     Raises:
         ValueError: a decision would end within an action of the model.
     """
+    if isinstance(model, DexWM):
+        return joint_waypoints(
+            model,
+            steps=config.steps_per_decision,
+            interpolate=config.interpolate,
+            increment=config.increment,
+            hand_increment=config.hand_increment,
+        )
     action_space, chunk = model.action_space, 1
     if isinstance(model, LatentWorldModel):
         action_space, chunk = model.env_action_space, model.config.chunk
@@ -260,8 +279,12 @@ def make_model(config: PlanConfig) -> WorldModel:
         return SimulatorModel(env_id, model.source, model.threads, **arguments)
     if model.kind == "latent":
         return make_latent(model)
+    if model.kind == "dexwm":
+        return load_dexwm(_path_of(model), model.encoder, model.precision, model.device)
     if model.kind != "gymnasium":
-        raise ValueError(f"model.kind={model.kind!r}: choose simulator, gymnasium or latent.")
+        raise ValueError(
+            f"model.kind={model.kind!r}: choose simulator, gymnasium, latent or dexwm."
+        )
     if model.source != PHYSICS:
         raise ValueError(
             f"model.source={model.source!r} is for simulators; model.kind=gymnasium restores the "
@@ -274,14 +297,18 @@ def make_model(config: PlanConfig) -> WorldModel:
 
 def make_latent(config: ModelConfig) -> LatentWorldModel:
     """Return a learned model; raise `ValueError` where it is not said which, or where it runs."""
+    return LatentWorldModel.from_pretrained(_path_of(config), config.device)
+
+
+def _path_of(config: ModelConfig) -> str:
     if config.path is None:
         raise ValueError(
-            "model.kind=latent needs model.path: a folder of dexworld-train, or one of "
+            f"model.kind={config.kind} needs model.path: a folder of dexworld-train, or one of "
             f"{sorted(shipped_checkpoints())}."
         )
     if config.device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"model.device={config.device}: there is no CUDA device; choose cpu.")
-    return LatentWorldModel.from_pretrained(config.path, config.device)
+    return config.path
 
 
 def make_env(config: PlanConfig, observes: frozenset[str]) -> EnvMaker:

@@ -1,4 +1,4 @@
-"""`dexworld-train`: trains a latent world model, an inverse model in one, or heads of one."""
+"""`dexworld-train`: trains world models, and what they see with, act with and are judged by."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,13 +29,18 @@ from dexworld.experiments.command_line import (
     provenance,
     settings_help,
 )
+from dexworld.experiments.dexwm_training import make_dexwm
+from dexworld.experiments.frame_training import make_patch_decoder, make_tiny_encoder
 from dexworld.experiments.head_training import make_heads
 from dexworld.experiments.inverse_training import make_inverse
 from dexworld.experiments.prediction_strips import prediction_strip
 from dexworld.experiments.progress import console_of_errors
 from dexworld.experiments.training import (
+    DEXWM,
     HEADS,
     INVERSE,
+    PATCH_DECODER,
+    TINY_ENCODER,
     WORLD_MODEL,
     DataConfig,
     TrainConfig,
@@ -46,11 +52,13 @@ from dexworld.experiments.training import (
     training_settings,
 )
 from dexworld.world_models.configuration import to_json
+from dexworld.world_models.data.windows import Windows
+from dexworld.world_models.dexwm_training import DexWMTraining
 from dexworld.world_models.distributed import rank
 from dexworld.world_models.encoders import EncoderConfig
+from dexworld.world_models.frame_training import PatchDecoderTraining, TinyEncoderTraining
 from dexworld.world_models.head_training import HeadTraining
 from dexworld.world_models.heads import HeadsConfig
-from dexworld.world_models.inverse import InverseModel
 from dexworld.world_models.latent import LatentConfig, LatentWorldModel
 from dexworld.world_models.latent_loss import LossConfig
 from dexworld.world_models.predictors import PredictorConfig
@@ -63,8 +71,15 @@ KINDS: dict[str, Callable[..., tuple[Any, TrainingData]]] = {
     WORLD_MODEL: make_world_model,
     INVERSE: make_inverse,
     HEADS: make_heads,
+    TINY_ENCODER: make_tiny_encoder,
+    PATCH_DECODER: make_patch_decoder,
+    DEXWM: make_dexwm,
 }
 """What makes what is trained, and its data."""
+FRAMES = (TinyEncoderTraining, PatchDecoderTraining, DexWMTraining)
+"""Trainings on frames, which measure themselves."""
+FITTED_BATCHES = 32
+"""From which the scale of a tiny encoder's features is taken in the end."""
 
 
 def train(config: TrainConfig, command: str, console: Console | None = None) -> dict[str, Any]:
@@ -94,7 +109,10 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
                 if isinstance(trained, LatentWorldModel) and board is not None:
                     strip = prediction_strip(trained, data.validation)
                     board.add_image("predicted_beside_real", strip, step, dataformats="HWC")
-                return measure(finished(trained), data.validation)
+                if isinstance(trained, FRAMES) and board is not None:
+                    drawn = trained.strip(data.validation.to(_device(trained)))
+                    board.add_image("drawn_below_real", drawn, step, dataformats="HWC")
+                return _errors(trained, data.validation)
 
             shown = _task(progress, config.name)
 
@@ -117,6 +135,8 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
             result = trainer.fit(model, data.batches, resume=config.resume)
     if not first:
         return {}
+    if isinstance(result.model, TinyEncoderTraining):
+        result.model.fit(data.batches(number, 0, 1) for number in range(FITTED_BATCHES))
     trained = finished(result.model)
     lengths = dataset.episodes["length"][: config.data.max_episodes]
     told = folder / METRICS
@@ -126,7 +146,7 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
     metrics = {
         "name": config.name,
         "command": portable(command),
-        "errors": measure(trained, data.validation),
+        "errors": _errors(result.model, data.validation),
         "steps": settings.steps,
         **took,
         "parameters": sum(each.numel() for each in trained.parameters()),
@@ -145,11 +165,19 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
     return metrics
 
 
-def finished(trained: nn.Module) -> LatentWorldModel | InverseModel:
+def finished(trained: nn.Module) -> Any:
     """Return the model that was trained, without what only its training needs."""
-    model = trained.model if isinstance(trained, HeadTraining) else trained
-    assert isinstance(model, (LatentWorldModel, InverseModel))
-    return model
+    return trained.model if isinstance(trained, (HeadTraining, *FRAMES)) else trained
+
+
+def _errors(trained: nn.Module, windows: Windows) -> dict[str, float]:
+    if isinstance(trained, FRAMES):
+        return trained.errors(windows.to(_device(trained)))
+    return measure(finished(trained), windows)
+
+
+def _device(trained: nn.Module) -> torch.device:
+    return next(trained.parameters()).device
 
 
 def portable(command: str) -> str:
@@ -201,7 +229,8 @@ def print_errors(metrics: dict[str, Any], console: Console) -> None:
     errors: dict[str, float] = metrics["errors"]
     cells: dict[tuple[int, str], float] = {}
     for name, value in errors.items():
-        kind, step, rest = re.fullmatch(r"(.+)_(\d+)((?:_[a-z]\w*)?)", name).groups()  # type: ignore[union-attr]
+        matched = re.fullmatch(r"(.+)_(\d+)((?:_[a-z]\w*)?)", name)
+        kind, step, rest = matched.groups() if matched else (name, "0", "")
         cells[int(step), kind + rest] = value
     kinds = sorted({kind for _, kind in cells})
     table = Table(title=f"{metrics['name']}: errors by steps ahead", title_justify="left")
@@ -209,7 +238,7 @@ def print_errors(metrics: dict[str, Any], console: Console) -> None:
         table.add_column(head, justify="right", overflow="fold")
     for step in sorted({step for step, _ in cells}):
         row = [cells.get((step, kind)) for kind in kinds]
-        table.add_row(str(step), *("" if value is None else f"{value:.3g}" for value in row))
+        table.add_row(str(step or ""), *("" if value is None else f"{value:.3g}" for value in row))
     console.print(table)
 
 
@@ -233,14 +262,17 @@ def _run(composed: DictConfig) -> None:
 HELP = """\
 dexworld-train trains a latent world model on a dataset of dexworld-collect, an inverse model on
 the latents of one, which is the baseline of planning in it, or reward and value heads of one, which
-is left as it is. It writes the model (config.json, model.safetensors), checkpoints, TensorBoard
-curves with predicted-beside-real pictures, and metrics.json into `output`; the same command again
-goes on where it was interrupted.
+is left as it is; or a small encoder of frames, or what draws the features of one. It writes the
+model (config.json, model.safetensors), checkpoints, TensorBoard curves with predicted-beside-real
+pictures, and metrics.json into `output`; the same command again goes on where it was interrupted.
 
   dexworld-train recipe=push_t_state data.path=outputs/play output=outputs/model
   dexworld-train recipe=push_t_pixels data.path=outputs/play training.steps=2000
   dexworld-train recipe=push_t_inverse data.path=outputs/play world_model=outputs/model/model
   dexworld-train recipe=push_t_value data.path=outputs/play initial=outputs/model/model
+  dexworld-train recipe=counter_encoder data.path=outputs/counter output=outputs/encoder
+  dexworld-train recipe=counter_decoder data.path=outputs/counter encoder=outputs/encoder/model
+  dexworld-train recipe=counter_dexwm data.path=outputs/counter encoder=outputs/encoder/model
   torchrun --nproc-per-node 2 -m dexworld.experiments.train training.strategy=ddp \\
       training.devices=2 ...
 

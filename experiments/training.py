@@ -40,6 +40,7 @@ from dexworld.world_models.training_settings import TrainingSettings
 
 VALIDATION_WINDOWS = 256
 WORLD_MODEL, INVERSE, HEADS = "world_model", "inverse", "heads"
+TINY_ENCODER, PATCH_DECODER, DEXWM = "tiny_encoder", "patch_decoder", "dexwm"
 """What can be trained."""
 AHEAD = {WORLD_MODEL: STEPS, INVERSE: STEPS, HEADS: (*STEPS, 50)}
 """Environment steps after which predictions are measured."""
@@ -82,13 +83,16 @@ class TrainConfig:
     """Everything that `dexworld-train` reads."""
 
     kind: str = WORLD_MODEL
-    """What is trained: a world_model, an inverse model on the latents of one, or the heads of one
-    (reward and value)."""
+    """What is trained: a world_model, an inverse model on the latents of one, the heads of one
+    (reward and value), a tiny_encoder of frames, a patch_decoder of a frame encoder's
+    features, or a dexwm on them."""
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = field(default_factory=dict)
     """Settings of the model; what is not given is the default of LatentConfig or InverseConfig."""
     world_model: str | None = None
     """The model (folder or name) whose latents an inverse model reads."""
+    encoder: str | None = None
+    """The frame encoder (folder or name) whose features are learned from."""
     training: schema(TrainingSettings) = field(  # type: ignore[valid-type]
         default_factory=schema(TrainingSettings)
     )

@@ -18,7 +18,16 @@ from .cameras import CALIBRATION_SIZE, Camera
 from .hand_keypoints import HANDS, KEYPOINTS, hand_action
 from .kinematics import Kinematics
 
-__all__ = ["COMMAND", "Chain", "Chunks", "Hold", "Increments", "Interpolate", "JointsToKeypoints"]
+__all__ = [
+    "COMMAND",
+    "Chain",
+    "Chunks",
+    "Forked",
+    "Hold",
+    "Increments",
+    "Interpolate",
+    "JointsToKeypoints",
+]
 
 
 class _SharedSpaceMap:
@@ -74,16 +83,20 @@ class Interpolate(_SharedSpaceMap):
 class Increments(_SharedSpaceMap):
     """Each decision, in [-1, 1], moves the command by at most `scale`, within the bounds.
 
-    `w[t] = clip(w[t-1] + scale u[t], low, high)`, with `w[-1] = state["command"]`.
+    `w[t] = clip(w[t-1] + scale u[t], low, high)`, with `w[-1] = state["command"]`; `scale` is one
+    number, or one for each dimension.
     Planning in increments keeps sampled motions smooth where absolute targets jump about.
     """
 
-    def __init__(self, action_space: Box, scale: float) -> None:
+    def __init__(self, action_space: Box, scale: float | Sequence[float]) -> None:
         shape = action_space.shape
         super().__init__(Box(-1.0, 1.0, shape, np.float32))
-        if not scale > 0:
-            raise ValueError(f"Increments(scale) must be positive, got {scale}.")
-        self.scale = float(scale)
+        scales = np.asarray(scale, np.float64)
+        if scales.shape not in ((), shape) or not (scales > 0).all():
+            raise ValueError(
+                f"Increments(scale) must be positive, one number or {shape[0]}, got {scale}."
+            )
+        self.scale = torch.from_numpy(scales)
         self.low = torch.as_tensor(action_space.low)
         self.high = torch.as_tensor(action_space.high)
 
@@ -94,7 +107,7 @@ class Increments(_SharedSpaceMap):
         low, high = self.low.to(decisions), self.high.to(decisions)
         command = _start(decisions, state)[:, :, 0]
         commands = []
-        for increment in (self.scale * decisions).unbind(2):
+        for increment in (self.scale.to(decisions) * decisions).unbind(2):
             command = torch.clamp(command + increment, low, high)
             commands.append(command)
         return torch.stack(commands, dim=2)
@@ -128,6 +141,36 @@ class Chunks(_SharedSpaceMap):
     ) -> Float[Tensor, "batch env_horizon env_action"]:
         """Return the actions."""
         return decisions
+
+
+class Forked:
+    """Decisions that a model takes by one map and an environment by another.
+
+    A model that predicts from one waypoint to the next, for instance, and an environment that is
+    led along the line between them.
+    """
+
+    def __init__(self, for_model: ActionMap, for_env: ActionMap) -> None:
+        if for_model.action_space != for_env.action_space:
+            raise ValueError(
+                f"the two maps of a Forked take the same decisions; these are "
+                f"{for_model.action_space} and {for_env.action_space}."
+            )
+        self.for_model, self.for_env = for_model, for_env
+        self.action_space = for_model.action_space
+        self.steps = for_env.steps
+
+    def to_model(
+        self, decisions: Float[Tensor, "batch candidates horizon action"], state: State
+    ) -> Float[Tensor, "batch candidates model_horizon model_action"]:
+        """Return the model's actions."""
+        return self.for_model.to_model(decisions, state)
+
+    def to_env(
+        self, decisions: Float[Tensor, "batch horizon action"], state: State
+    ) -> Float[Tensor, "batch env_horizon env_action"]:
+        """Return the environment's actions."""
+        return self.for_env.to_env(decisions, state)
 
 
 class Chain(_SharedSpaceMap):

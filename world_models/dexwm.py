@@ -110,9 +110,9 @@ class DexWM(Pretrained, nn.Module):
 
     @property
     def observes(self) -> frozenset[str]:
-        """Frames, what is carried along, and the command where actions say joint targets."""
-        command = {COMMAND} if self.config.joints else set()
-        return frozenset({self.config.frames, *self.config.carries, *command})
+        """Frames, what is carried along, and the joints where actions say their targets."""
+        joints = {self.config.command} if self.config.joints else set()
+        return frozenset({self.config.frames, *self.config.carries, *joints})
 
     @property
     def predicts(self) -> frozenset[str]:
@@ -158,8 +158,10 @@ class DexWM(Pretrained, nn.Module):
                     into = torch.where(fresh[:, None, None], into, seen[1])
             told = {
                 key: torch.as_tensor(observation[key]).to(self.device)
-                for key in self.observes - {self.config.frames}
+                for key in self.config.carries
             }
+            if self.config.joints:
+                told[COMMAND] = torch.as_tensor(observation[self.config.command]).to(latent)
             state = self._state(frames, into, told)
             self._warn_without_hand(latent)
             return state
@@ -198,9 +200,9 @@ class DexWM(Pretrained, nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and actions.requires_grad):
             latent = self._roll(state, moved[:, None, None])[:, 0, 0]
             frames, into = self._moved_on(state, latent, moved.to(latent))
-            told = {key: state[key] for key in self.observes - {self.config.frames}}
+            told = {key: state[key] for key in self.config.carries}
             if joints is not None:
-                told[COMMAND] = joints
+                told[COMMAND] = joints.to(latent)
             return self._state(frames, into, told)
 
     # Beliefs

@@ -32,6 +32,8 @@ class DexWMConfig:
     """Observations that are kept in the belief as they are (the camera's calibration, say)."""
     joints: int = 0
     """Joint targets at the end of an action, which become the command and the predicted joints."""
+    command: str = "proprio"
+    """Observation that holds the joints, in units of the targets, where there are some."""
     hand: str = "right"
     """Whose keypoints are predicted."""
     feeds_actions: bool = True

@@ -222,7 +222,7 @@ def test_agents_that_cannot_be(tiny, agent, message) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (ModelConfig("simulater"), "model.kind='simulater': choose simulator, gymnasium or latent"),
+        (ModelConfig("simulater"), "'simulater': choose simulator, gymnasium, latent or dexwm"),
         (ModelConfig("gymnasium", "state"), "model.source='state' is for simulators"),
         (ModelConfig("simulator", "stat"), "source='stat': choose one of"),
         (ModelConfig("latent"), "needs model.path: .*push_t_state"),

@@ -54,7 +54,7 @@ class TestJoints(Laws):
     def make_observation(self, batch: int) -> Observation:
         return {
             "features": frames(batch)[:, 0],
-            "command": torch.zeros(batch, 3),
+            "proprio": torch.zeros(batch, 3),
             "camera": torch.ones(batch, 16),
         }
 
@@ -252,7 +252,7 @@ def test_episodes_that_begin_forget() -> None:
 
 def test_joint_targets_become_the_command_and_predicted_joints() -> None:
     model = toy_model(joints=3)
-    state = model.encode({"features": frames(1)[:, 0], "command": torch.zeros(1, 3).double()})
+    state = model.encode({"features": frames(1)[:, 0], "proprio": torch.zeros(1, 3).double()})
     joints = torch.rand(1, 2, 4, 3).double()
     actions = torch.cat([movements(1, 2, 4), joints], dim=-1)
     with torch.no_grad():
