@@ -35,10 +35,11 @@ from dexworld.world_models.actions import JointsToKeypoints
 from dexworld.world_models.base import COMMAND, State
 from dexworld.world_models.cameras import Camera
 from dexworld.world_models.cdit import CDiTConfig
-from dexworld.world_models.dexwm import KEYPOINTS, LATENT, DexWM, DexWMConfig
+from dexworld.world_models.dexwm import LATENT, DexWM, DexWMConfig
 from dexworld.world_models.dexwm_config import dexwm_size
 from dexworld.world_models.hand_keypoints import hand_action, hand_frames
 from dexworld.world_models.keypoint_head import KeypointHeadConfig
+from dexworld.world_models.kinematic_model import KEYPOINTS
 from dexworld.world_models.kinematics import Kinematics
 
 SIZES = CDiTConfig(features=192, patches=64, context=8, width=192, depth=4, heads=6)

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
-from dexworld.envs.robots.franka_allegro import ARM_JOINTS
+from dexworld.envs.robots.allegro_hand import PALM
+from dexworld.envs.robots.franka_allegro import ARM_JOINTS, JOINTS, franka_allegro
 from dexworld.experiments.dexwm_training import franka_kinematics
 from dexworld.world_models.actions import (
     Chain,
@@ -19,6 +20,7 @@ from dexworld.world_models.actions import (
 from dexworld.world_models.base import ActionMap
 from dexworld.world_models.dexwm import DexWM
 from dexworld.world_models.frame_encoder import load_frame_encoder
+from dexworld.world_models.kinematics import Kinematics
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TORSO = "camera_torso"
@@ -44,6 +46,9 @@ def load_dexwm(path: str, encoder: str | None, precision: str, device: str) -> D
         load_frame_encoder(encoder, image_size=(height, width), precision=precision, device=device)
     )
     model.precision = PRECISIONS[precision]
+    if model.config.joints == len(JOINTS):
+        palm = Kinematics(franka_allegro(visuals="none").compile(), [f"body:{PALM}"], JOINTS)
+        model.attach_palm(palm)
     return model
 
 

@@ -29,11 +29,13 @@ from .dexwm_config import DexWMConfig
 from .frame_encoder import FrameEncoder
 from .heatmaps import confidence, hard_argmax, soft_argmax
 from .keypoint_head import KeypointHead
+from .kinematic_model import JOINTS, KEYPOINTS, PALM, quaternion_of
+from .kinematics import Kinematics
 from .pretrained import Pretrained
 
 __all__ = ["DexWM", "DexWMConfig"]
 
-LATENT, KEYPOINTS, SOFT_KEYPOINTS, JOINTS = "latent", "keypoints", "soft_keypoints", "joints"
+LATENT, SOFT_KEYPOINTS = "latent", "soft_keypoints"
 FRAMES, INTO = "frames", "into"
 """State keys: features of the context's frames `[B, C, P, E]`, actions into them `[B, C, A]`."""
 
@@ -48,7 +50,8 @@ class DexWM(Pretrained, nn.Module):
 
     It predicts `latent` `[P, E]`; with a head `keypoints`, pixels `[6, 2]` of wrist and fingertips of
     the hand that acts, where heatmaps are highest, and `soft_keypoints`, through which gradients
-    flow; and `joints` where actions say the joint targets.
+    flow; and `joints` where actions say the joint targets, with the pose of the `palm` there where
+    kinematics are attached.
 
     Args:
         config: Sizes, and what is observed.
@@ -77,6 +80,7 @@ class DexWM(Pretrained, nn.Module):
         self.precision = torch.float32
         """What rollouts compute in: torch.bfloat16 halves their memory."""
         self._encoder: FrameEncoder | None = None
+        self._palm: Kinematics | None = None
         self._context: Context | None = None
         if encoder is not None:
             self.attach(encoder)
@@ -98,6 +102,20 @@ class DexWM(Pretrained, nn.Module):
             )
         self._encoder = encoder
 
+    def attach_palm(self, kinematics: Kinematics) -> None:
+        """Predict the pose of one frame, the palm, from the joint targets of actions from now on.
+
+        Raises:
+            ValueError: the kinematics are of other joints, or of several frames.
+        """
+        if kinematics.size != self.config.joints or len(kinematics.frames) != 1:
+            raise ValueError(
+                f"actions say {self.config.joints} joint targets, and {kinematics!r} are of "
+                f"{kinematics.size} joints and {len(kinematics.frames)} frames: give those of the "
+                "palm alone, by the joints that are commanded."
+            )
+        self._palm = kinematics
+
     # The protocol
 
     @property
@@ -116,9 +134,12 @@ class DexWM(Pretrained, nn.Module):
 
     @property
     def predicts(self) -> frozenset[str]:
-        """`latent`; `keypoints` and `soft_keypoints` with a head; `joints` where they are told."""
+        """`latent`; `keypoints` and `soft_keypoints` with a head; `joints` where they are told, and
+        then `palm` with kinematics.
+        """
         points = {KEYPOINTS, SOFT_KEYPOINTS} if self.head is not None else set()
-        return frozenset({LATENT, *points, *({JOINTS} if self.config.joints else set())})
+        told = {JOINTS} if self.config.joints else set()
+        return frozenset({LATENT, *points, *told, *({PALM} if self._palm is not None else set())})
 
     @property
     def device(self) -> torch.device:
@@ -290,6 +311,10 @@ class DexWM(Pretrained, nn.Module):
             found[LATENT] = latents
         if JOINTS in keys and joints is not None:
             found[JOINTS] = torch.where(known, joints.to(latents), torch.nan)
+        if PALM in keys and joints is not None and self._palm is not None:
+            palm = self._palm.poses(torch.where(known, joints.to(latents), torch.nan))
+            turn = quaternion_of(palm.rotation[..., 0, :, :])
+            found[PALM] = torch.cat([palm.position[..., 0, :], turn], dim=-1)
         if self.head is not None and {KEYPOINTS, SOFT_KEYPOINTS} & set(keys):
             heatmaps, stride = self.head(latents, self.config.maps), self.head.config.stride
             if KEYPOINTS in keys:

@@ -151,7 +151,7 @@ class KinematicModel:
             poses = self.kinematics.poses(joints)
             placed[KEYPOINTS] = poses.position[..., :-1, :]
             if keys - {JOINTS, KEYPOINTS}:
-                place, turn = poses.position[..., -1, :], _quaternion(poses.rotation[..., -1, :, :])
+                place, turn = poses.position[..., -1, :], quaternion_of(poses.rotation[..., -1, :, :])
                 placed[PALM] = torch.cat([place, turn], dim=-1)
                 placed[OBJECT] = _carried(state, placed[PALM])
         # In the precision of the other model's, which objectives compare them with.
@@ -172,7 +172,7 @@ def _carried(
     return torch.where(left, known, carried)
 
 
-def _quaternion(matrix: Float[Tensor, "*rows 3 3"]) -> Float[Tensor, "*rows 4"]:
+def quaternion_of(matrix: Float[Tensor, "*rows 3 3"]) -> Float[Tensor, "*rows 4"]:
     """Return a unit quaternion of a rotation, w first, of either sign.
 
     The rows of `4 q q^T` are multiples of `q`, and the one with the largest diagonal is precise.

@@ -14,6 +14,7 @@ from dexworld.envs.robots.allegro_hand import JOINTS, right_hand
 from dexworld.world_models.actions import (
     Chain,
     Chunks,
+    Forked,
     Hold,
     Increments,
     Interpolate,
@@ -282,6 +283,35 @@ def test_increments_accumulate_within_the_bounds() -> None:
             )
             torch.testing.assert_close(actions[b, n, time], command)
     assert Increments(SPACE, 0.7).action_space == Box(-1.0, 1.0, (2,))
+
+
+def test_each_dimension_may_have_its_own_increment() -> None:
+    decisions = decisions_for(Increments(SPACE, 0.1))
+    actions = Increments(SPACE, [0.1, 0.3]).to_model(decisions, STATE)
+    moved = actions[:, :, 0] - STATE["command"][:, None]
+    torch.testing.assert_close(
+        moved,
+        (decisions[:, :, 0] * torch.tensor([0.1, 0.3]).double()).clamp(
+            torch.from_numpy(SPACE.low) - STATE["command"][:, None],
+            torch.from_numpy(SPACE.high) - STATE["command"][:, None],
+        ),
+    )
+    with pytest.raises(ValueError, match="one number or 2, got"):
+        Increments(SPACE, [0.1, 0.2, 0.3])
+
+
+def test_a_fork_is_one_map_for_the_model_and_another_for_the_environment() -> None:
+    hold, line = Hold(SPACE, 1), Interpolate(SPACE, 3)
+    fork, decisions = Forked(hold, line), decisions_for(hold)
+    assert torch.equal(fork.to_model(decisions, STATE), decisions)
+    expected = line.to_env(decisions[:, 0], STATE)
+    assert torch.equal(fork.to_env(decisions[:, 0], STATE), expected)
+    assert fork.steps == 3
+    chain = Chain([Increments(SPACE, 0.7), fork])
+    assert chain.to_model(decisions, STATE).shape[2] == T
+    assert chain.to_env(decisions[:, 0], STATE).shape[1] == 3 * T
+    with pytest.raises(ValueError, match="take the same decisions"):
+        Forked(hold, Hold(Box(0.0, 1.0, (2,)), 1))
 
 
 def test_chain_applies_the_first_map_first() -> None:

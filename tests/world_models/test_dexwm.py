@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, ClassVar
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from dexworld.world_models.base import Observation, WorldModel
 from dexworld.world_models.conformance import WorldModelConformance
 from dexworld.world_models.dexwm import FRAMES, DexWM, DexWMConfig
 from dexworld.world_models.dexwm_config import dexwm_size
+from dexworld.world_models.kinematics import Kinematics
 from tests.world_models.toy_dexwm import (
     GRID,
     HEAD,
@@ -260,6 +263,28 @@ def test_joint_targets_become_the_command_and_predicted_joints() -> None:
         after = model.step(state, actions[:, 0, 0])
     assert torch.equal(after["command"], joints[:, 0, 0])
     assert torch.equal(after["joints"], joints[:, 0, 0])
+
+
+def test_the_palm_is_where_the_joint_targets_bring_it() -> None:
+    arm = mujoco.MjModel.from_xml_string(
+        """<mujoco><worldbody><body name="a"><joint name="x" axis="0 0 1"/><geom size=".1" mass="1"/>
+        <body name="palm" pos="1 0 0"><joint name="y" axis="0 0 1"/><geom size=".1" mass="1"/>
+        </body></body></worldbody></mujoco>"""
+    )
+    palm = Kinematics(arm, ["body:palm"], ["x", "y"])
+    model = toy_model(joints=2)
+    model.attach_palm(palm)
+    state = model.encode({"features": frames(1)[:, 0], "proprio": torch.zeros(1, 2).double()})
+    assert torch.allclose(state["palm"][0, :4], torch.tensor([1.0, 0, 0, 1.0]).double())
+    quarter = torch.tensor([math.pi / 2, 0.0]).double().expand(1, 1, 3, 2)
+    actions = torch.cat([movements(1, 1, 3), quarter], dim=-1)
+    with torch.no_grad():
+        found = model.rollout(state, actions, ["palm"])["palm"][0, 0, -1]
+    half = math.sqrt(0.5)
+    expected = torch.tensor([0.0, 1.0, 0.0, half, 0.0, 0.0, half]).double()
+    torch.testing.assert_close(found * found[3].sign().where(torch.arange(7) > 2, 1.0), expected)
+    with pytest.raises(ValueError, match=r"say 3 joint targets, and .* of 2 joints and 1 frames"):
+        toy_model(joints=3).attach_palm(palm)
 
 
 def test_training_gradients_reach_every_weight() -> None:
