@@ -59,14 +59,14 @@ SOFT = ("objective.hand.key=soft_keypoints",)
 """Keypoints through which gradients flow: all searches have the same objective."""
 BASELINE = "CEM"
 SEARCHES: dict[str, SearchPlanner] = {
-    # DexWM's, with a quarter of its candidates: 1280 evaluations.
+    # DexWM's iterations, elites and spread, with 48 candidates of its 512.
     BASELINE: CEM(
-        3, 10, samples=128, elites=10, kept=0, initial_std=0.4, std_floor=0.0, smoothing=0.0
+        3, 10, samples=48, elites=10, kept=0, initial_std=0.4, std_floor=0.0, smoothing=0.0
     ),
-    "iCEM": ICEM(3, 10, samples=40, elites=6, decay=1.05, initial_std=0.4, std_floor=0.0),
-    "gradient": GradientPlanner(3, 30, restarts=3, initial_std=0.1, learning_rate=0.1, noise=0.0),
+    "iCEM": ICEM(3, 9, samples=16, elites=4, decay=1.05, initial_std=0.4, std_floor=0.0),
+    "gradient": GradientPlanner(3, 40, restarts=1, learning_rate=0.1, noise=0.0),
     "hybrid": CEMGradient(
-        3, 4, samples=24, elites=3, kept=1, refinement_steps=5, initial_std=0.2, std_floor=0.0
+        3, 2, samples=12, elites=2, kept=1, refinement_steps=7, initial_std=0.2, std_floor=0.0
     ),
 }
 """About a quarter of the baseline's evaluations each; a gradient counts as three."""

@@ -11,15 +11,20 @@ import torch
 
 import dexworld.envs  # noqa: F401 - registers the ids
 from dexworld.agents.self_play import SelfPlay
+from dexworld.world_models.dexwm import DexWM
 from dexworld.world_models.latent import LatentWorldModel
-from dexworld.world_models.pretrained import shipped_checkpoints
+from dexworld.world_models.patch_decoder import PatchDecoder
+from dexworld.world_models.patch_encoder import TinyEncoder
+from dexworld.world_models.pretrained import read_contents, shipped_checkpoints
 
 LARGEST = 10 * 2**20
 STEPS = 25
 
 
 def test_those_that_are_promised_ship() -> None:
-    assert {"push_t_state", "push_t_pixels", "push_t_value"} <= set(shipped_checkpoints())
+    promised = {"push_t_state", "push_t_pixels", "push_t_value"}
+    promised |= {"counter_encoder", "counter_decoder", "counter_dexwm"}
+    assert promised <= set(shipped_checkpoints())
 
 
 @pytest.mark.parametrize("name", sorted(shipped_checkpoints()))
@@ -27,7 +32,8 @@ def test_a_checkpoint_is_small_and_described(name) -> None:
     folder = shipped_checkpoints()[name]
     assert sum(file.stat().st_size for file in folder.iterdir()) <= LARGEST
     described = (folder.parent / "README.md").read_text(encoding="utf-8")
-    model = LatentWorldModel.from_pretrained(name)
+    kind = {each.__name__: each for each in (LatentWorldModel, TinyEncoder, PatchDecoder, DexWM)}
+    model = kind[read_contents(folder)["class"]].from_pretrained(name)
     assert f"`{name}`" in described
     assert model.metadata["command"] in described
     assert not any(part.is_absolute() for part in map(Path, model.metadata["command"].split()))
@@ -67,3 +73,18 @@ def test_predictions_come_true(name) -> None:
     static = error(belief["keypoints"], batch["keypoints"])
     assert error(predicted["agent"][:, 0, -1], batch["proprio"][:, None]) < 5.0
     assert error(predicted["keypoints"][:, 0, -1], batch["keypoints"]) < 0.3 * static
+
+
+def test_those_of_the_counter_fit_one_another() -> None:
+    encoder = TinyEncoder.from_pretrained("counter_encoder")
+    decoder = PatchDecoder.from_pretrained("counter_decoder")
+    model = DexWM.from_pretrained("counter_dexwm")
+    model.attach(encoder)
+    assert decoder.config.encoder == encoder.name
+    height, width = encoder.image_size
+    frame = np.zeros((1, height, width, 3), np.uint8)
+    seen = {"pixels_torso": frame, "camera_torso": np.zeros((1, 16)), "proprio": np.zeros((1, 23))}
+    with pytest.warns(UserWarning, match="show no right hand"):  # darkness, indeed
+        state = model.encode(seen)
+    assert state["latent"].shape == (1, encoder.grid[0] * encoder.grid[1], encoder.width)
+    assert decoder.draw(state["latent"]).shape == (1, height, width, 3)
