@@ -151,7 +151,10 @@ class KinematicModel:
             poses = self.kinematics.poses(joints)
             placed[KEYPOINTS] = poses.position[..., :-1, :]
             if keys - {JOINTS, KEYPOINTS}:
-                place, turn = poses.position[..., -1, :], quaternion_of(poses.rotation[..., -1, :, :])
+                place, turn = (
+                    poses.position[..., -1, :],
+                    quaternion_of(poses.rotation[..., -1, :, :]),
+                )
                 placed[PALM] = torch.cat([place, turn], dim=-1)
                 placed[OBJECT] = _carried(state, placed[PALM])
         # In the precision of the other model's, which objectives compare them with.

@@ -213,7 +213,10 @@ def test_two_processes_train_what_one_does(configured, tmp_path: Path, data: Pat
         ("+model.predictor.widht=3", "Did you mean 'width'"),
         ("model.encoder.kind=image", "encoder.kind='image' must be one of"),
         ("training.steps=0", "TrainingSettings(steps=0)"),
-        ("kind=worldmodel", "kind='worldmodel': choose one of ['world_model', 'inverse', 'heads', "),
+        (
+            "kind=worldmodel",
+            "kind='worldmodel': choose one of ['world_model', 'inverse', 'heads', ",
+        ),
         ("resume=must", "no checkpoint to resume from"),
         ("resume=maybe", "resume='maybe': choose one of"),
         ("freeze_encoder=true", "needs the model whose encoder is kept"),

@@ -293,7 +293,10 @@ def test_places_do_not_turn_with_a_body(run) -> None:
         ("model.path=nowhere", "Check the path"),
         ("training.rounds=0", "rounds=0"),
         ("training.stepps=3", "there is no setting 'training.stepps'. Did you mean 'steps'"),
-        ("agent_recipe=push_t_goal_pop", "there is no agent_recipe 'push_t_goal_pop'. Did you mean"),
+        (
+            "agent_recipe=push_t_goal_pop",
+            "there is no agent_recipe 'push_t_goal_pop'. Did you mean",
+        ),
         ("starts.goal_after=null", "no"),
         ("trusted=95", "the model is one predictor"),
         ("stage=best", "stage='best'"),
