@@ -92,10 +92,10 @@ class Increments(_SharedSpaceMap):
         shape = action_space.shape
         super().__init__(Box(-1.0, 1.0, shape, np.float32))
         scales = np.asarray(scale, np.float64)
-        if scales.shape not in ((), shape) or not (scales > 0).all():
-            raise ValueError(
-                f"Increments(scale) must be positive, one number or {shape[0]}, got {scale}."
-            )
+        if not (scales > 0).all():
+            raise ValueError(f"Increments(scale) must be positive, got {scale}.")
+        if scales.shape not in ((), shape):
+            raise ValueError(f"Increments(scale) is one number or {shape[0]}, got {scale}.")
         self.scale = torch.from_numpy(scales)
         self.low = torch.as_tensor(action_space.low)
         self.high = torch.as_tensor(action_space.high)

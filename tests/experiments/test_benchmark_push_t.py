@@ -14,6 +14,7 @@ from dexworld.experiments.benchmark_push_t import (
     HORIZON,
     PLANNERS,
     SECONDS,
+    TASK,
     first_plans,
     push_t_planners,
 )
@@ -60,7 +61,7 @@ def test_the_tables_can_be_drawn(tables) -> None:
 
 
 def test_costs_are_measured_on_the_task_that_ships() -> None:
-    task = first_plans(problems=2, seed=0)
+    task = first_plans(TASK, problems=2, seed=0)
     keypoints, agent = task.objective.terms
     assert (keypoints.key, keypoints.terminal, keypoints.running) == ("keypoints", 1.0, 0.3)
     assert keypoints == KeypointDistance(running=0.3)
@@ -79,13 +80,15 @@ def test_what_is_planned_for_are_the_first_reported_episodes() -> None:
         patched.setattr(
             benchmark_push_t, "episode_seeds", lambda *given: asked.append(given) or [5, 6]
         )
-        first_plans(problems=2, seed=3)
+        first_plans(TASK, problems=2, seed=3)
     assert asked == [(3, "evaluate", 2)]
-    assert torch.equal(first_plans(2, 0).state["physics"][:1], first_plans(1, 0).state["physics"])
+    assert torch.equal(
+        first_plans(TASK, 2, 0).state["physics"][:1], first_plans(TASK, 1, 0).state["physics"]
+    )
 
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_costs() -> None:
     chosen = [("CEM", PLANNERS["CEM"])]
-    first, again = (progress_rows(chosen, first_plans(1, 0), 0) for _ in range(2))
+    first, again = (progress_rows(chosen, first_plans(TASK, 1, 0), 0) for _ in range(2))
     assert [row["cost"] for row in first] == [row["cost"] for row in again]

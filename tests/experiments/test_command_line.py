@@ -148,7 +148,8 @@ def test_help_says_what_it_does_and_what_can_be_set(run_plan) -> None:
     assert "  episodes                  Episodes to evaluate." in output
     assert "  agent.execute             Decisions carried out before planning again." in output
     assert (
-        "cem, cem_gradient, counter, counter_grasp, gradient, icem, mppi, push_t_coverage" in output
+        "cem, cem_gradient, counter, counter_grasp, dexwm, dexwm_gradient, gradient, icem, mppi, push_t_coverage"
+        in output
     )
     assert "push_t_goal_simulator" in output.partition("experiment: ")[2]
 
