@@ -63,13 +63,14 @@ SEARCHES: dict[str, SearchPlanner] = {
     BASELINE: CEM(
         3, 10, samples=48, elites=10, kept=0, initial_std=0.4, std_floor=0.0, smoothing=0.0
     ),
-    "iCEM": ICEM(3, 9, samples=16, elites=4, decay=1.05, initial_std=0.4, std_floor=0.0),
-    "gradient": GradientPlanner(3, 40, restarts=1, learning_rate=0.1, noise=0.0),
+    "iCEM": ICEM(3, 12, samples=24, elites=4, decay=1.05, initial_std=0.4, std_floor=0.0),
+    "gradient": GradientPlanner(3, 80, restarts=1, learning_rate=0.2, noise=0.0),
     "hybrid": CEMGradient(
         3, 2, samples=12, elites=2, kept=1, refinement_steps=7, initial_std=0.2, std_floor=0.0
     ),
 }
-"""About a quarter of the baseline's evaluations each; a gradient counts as three."""
+"""Up to half of the baseline's evaluations, of which a gradient counts as three: with a quarter of
+them the median search ends 2 to 5 % above the baseline's cost."""
 
 
 def dexwm_search(problems: int = 20, seed: int = 0, stage: str = "evaluate") -> list[Row]:
