@@ -228,11 +228,10 @@ class _Iteration:
         spread = torch.full((len(JOINTS),), 0.1)
         spread[: len(ARM_HOME)] = 0.3
         self.rest, self.joints = rest, rest + spread * noise
-        low, high = np.full(len(JOINTS), -4, np.float32), np.full(len(JOINTS), 4, np.float32)
         camera = Camera.from_view(torch.zeros(3), torch.eye(3), 80.0, *self.encoder.image_size)
-        self.map = JointsToKeypoints(
-            Box(low, high), Kinematics(self.arm, hand_frames(), JOINTS), camera
-        )
+        kinematics = Kinematics(self.arm, hand_frames(), JOINTS)
+        low, high = (each.float().numpy() for each in (kinematics.low, kinematics.high))
+        self.map = JointsToKeypoints(Box(low, high), kinematics, camera)
         self.goal = self.model.encode({"pixels": self.goal_frame})
 
     @torch.no_grad()
