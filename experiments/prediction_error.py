@@ -117,6 +117,8 @@ class PredictionError:
             predicted = predictions[key][0, 0].cpu().double().numpy()
             if predicted.ndim != 3 or predicted.shape[-1] not in (2, 3):
                 continue
+            if predicted[0].size != start[key].size:  # points in an image, say, not in the world
+                continue
             found = []
             if key in plan.belief:
                 seen = plan.belief[key][0].cpu().double().numpy()
