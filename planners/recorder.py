@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 import torch
-from gymnasium.spaces import Box
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from ..world_models.base import Observation, State, WorldModel
+from ..world_models.base import State, WorldModel, Wrapper
 from .candidates import GRADIENT_EVALUATIONS
 
 Poison = Callable[[Tensor], Tensor]
 """Candidates `[B, N, T, A]` to those `[B, N]` whose predictions are to be NaN."""
 
 
-class Recorder:
+class Recorder(Wrapper):
     """A model that passes everything on, remembers each rollout and can spoil predictions."""
 
     def __init__(
@@ -27,31 +26,6 @@ class Recorder:
         self.clock = clock
         self.rollouts: list[Tensor] = []
         self.evaluations = 0
-
-    @property
-    def action_space(self) -> Box:
-        """The model's."""
-        return self.model.action_space
-
-    @property
-    def observes(self) -> frozenset[str]:
-        """The model's."""
-        return self.model.observes
-
-    @property
-    def predicts(self) -> frozenset[str]:
-        """The model's."""
-        return self.model.predicts
-
-    @property
-    def differentiable(self) -> bool:
-        """The model's."""
-        return self.model.differentiable
-
-    @property
-    def device(self) -> torch.device:
-        """The model's."""
-        return self.model.device
 
     @property
     def searched(self) -> Float[Tensor, "batch evaluated horizon action"]:
@@ -67,16 +41,6 @@ class Recorder:
     def searched_evaluations(self) -> int:
         """Evaluations of each problem, the winner's own rollout at the end left out."""
         return self.evaluations // len(self.rollouts[-1]) - 1
-
-    def encode(
-        self,
-        observation: Observation,
-        previous: State | None = None,
-        actions: Float[Tensor, "batch executed action"] | None = None,
-        episode_start: Bool[Tensor, " batch"] | None = None,
-    ) -> State:
-        """Pass on."""
-        return self.model.encode(observation, previous, actions, episode_start)
 
     def rollout(
         self,
@@ -98,10 +62,6 @@ class Recorder:
             key: torch.where(spoilt.view(*spoilt.shape, *[1] * (value.ndim - 2)), torch.nan, value)
             for key, value in predictions.items()
         }
-
-    def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
-        """Pass on."""
-        return self.model.step(state, actions)
 
 
 class FakeClock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import subprocess
 import sys
@@ -34,15 +35,17 @@ def step_push_t() -> None:
 
 
 def load_checkpoints() -> list[str]:
-    """Every checkpoint of the wheel loads by its name."""
-    from dexworld.world_models.latent import LatentWorldModel
-    from dexworld.world_models.pretrained import shipped_checkpoints
+    """Every checkpoint of the wheel loads by its name, whatever model it holds."""
+    from dexworld.world_models.pretrained import CONFIG, Pretrained, shipped_checkpoints
 
-    names = sorted(shipped_checkpoints())
-    assert names, "the wheel ships no checkpoint"
-    for name in names:
-        LatentWorldModel.from_pretrained(name)
-    return names
+    # All of them, since every module has been imported.
+    classes = {model.__name__: model for model in Pretrained.__subclasses__()}
+    shipped = shipped_checkpoints()
+    assert shipped, "the wheel ships no checkpoint"
+    for name, folder in shipped.items():
+        kind = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["class"]
+        classes[kind].from_pretrained(name)
+    return sorted(shipped)
 
 
 def ask_scripts_for_help() -> list[str]:

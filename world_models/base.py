@@ -219,7 +219,61 @@ def check_observation(observation: Observation, model: WorldModel) -> None:
         )
 
 
-class Mapped:
+class Wrapper:
+    """A world model that is another one, `model`, in all that a subclass does not say itself."""
+
+    model: WorldModel
+
+    @property
+    def action_space(self) -> Box:
+        """Bounds of the actions."""
+        return self.model.action_space
+
+    @property
+    def observes(self) -> frozenset[str]:
+        """What the wrapped model observes."""
+        return self.model.observes
+
+    @property
+    def predicts(self) -> frozenset[str]:
+        """What the wrapped model predicts."""
+        return self.model.predicts
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients flow through the wrapped model."""
+        return self.model.differentiable
+
+    @property
+    def device(self) -> torch.device:
+        """The wrapped model's device."""
+        return self.model.device
+
+    def encode(
+        self,
+        observation: Observation,
+        previous: State | None = None,
+        actions: Float[Tensor, "batch executed action"] | None = None,
+        episode_start: Bool[Tensor, " batch"] | None = None,
+    ) -> State:
+        """Return the wrapped model's belief."""
+        return self.model.encode(observation, previous, actions, episode_start)
+
+    def rollout(
+        self,
+        state: State,
+        actions: Float[Tensor, "batch candidates horizon action"],
+        keys: Collection[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the wrapped model's predictions."""
+        return self.model.rollout(state, actions, keys)
+
+    def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
+        """Return the wrapped model's state one action later."""
+        return self.model.step(state, actions)
+
+
+class Mapped(Wrapper):
     """A world model over decisions: `model` behind an `action_map`.
 
     It predicts after each decision, not after each of the `k` model actions that make it up.
@@ -236,26 +290,6 @@ class Mapped:
     def action_space(self) -> Box:
         """Bounds of the decisions."""
         return self.action_map.action_space
-
-    @property
-    def observes(self) -> frozenset[str]:
-        """What the wrapped model observes."""
-        return self.model.observes
-
-    @property
-    def predicts(self) -> frozenset[str]:
-        """What the wrapped model predicts."""
-        return self.model.predicts
-
-    @property
-    def differentiable(self) -> bool:
-        """Action maps are differentiable, so this is the wrapped model's property."""
-        return self.model.differentiable
-
-    @property
-    def device(self) -> torch.device:
-        """The wrapped model's device."""
-        return self.model.device
 
     def encode(
         self,

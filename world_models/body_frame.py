@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-from gymnasium.spaces import Box
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from .base import (
     Observation,
     State,
     WorldModel,
+    Wrapper,
     check_actions,
     check_keys,
     name_of,
@@ -43,7 +43,7 @@ def to_world(
     return turn(inside, direction_of(points).to(inside)).clamp(-1.0, 1.0)
 
 
-class SeenFromBody:
+class SeenFromBody(Wrapper):
     """A model whose decisions are seen from a body; a world model itself.
 
     Each decision is turned by where the body points when it is made: along a plan, by where it is
@@ -68,31 +68,6 @@ class SeenFromBody:
                 "(agent.increment), or decide in the world's frame."
             )
         self.model, self.key = model, key
-
-    @property
-    def action_space(self) -> Box:
-        """Bounds of the decisions."""
-        return self.model.action_space
-
-    @property
-    def observes(self) -> frozenset[str]:
-        """What the wrapped model observes."""
-        return self.model.observes
-
-    @property
-    def predicts(self) -> frozenset[str]:
-        """What the wrapped model predicts."""
-        return self.model.predicts
-
-    @property
-    def differentiable(self) -> bool:
-        """Whether gradients flow through the wrapped model."""
-        return self.model.differentiable
-
-    @property
-    def device(self) -> torch.device:
-        """The wrapped model's device."""
-        return self.model.device
 
     def encode(
         self,

@@ -6,8 +6,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -15,9 +14,9 @@ from .base import (
     COMMAND,
     ROLLOUT,
     STEP,
-    Observation,
     State,
     WorldModel,
+    Wrapper,
     check_actions,
     check_keys,
     check_state,
@@ -28,7 +27,7 @@ JOINTS, KEYPOINTS, PALM, OBJECT, CONTACT = "joints", "keypoints", "palm", "objec
 """Keys of states and predictions, in the names of `dexworld/CounterReach-v0` and its kin."""
 
 
-class KinematicModel:
+class KinematicModel(Wrapper):
     """The kinematics of a robot hand as a world model, a thousand times cheaper than its physics.
 
     Joints are where they are commanded, as fast as they may move. What the hand touches at the
@@ -76,31 +75,6 @@ class KinematicModel:
         self._furthest = torch.full_like(low, torch.inf)
         if furthest is not None:
             self._furthest = torch.from_numpy(np.array(furthest, np.float64))
-
-    @property
-    def action_space(self) -> Box:
-        """Bounds of the actions."""
-        return self.model.action_space
-
-    @property
-    def observes(self) -> frozenset[str]:
-        """What the other model observes."""
-        return self.model.observes
-
-    @property
-    def device(self) -> torch.device:
-        """The other model's."""
-        return self.model.device
-
-    def encode(
-        self,
-        observation: Observation,
-        previous: State | None = None,
-        actions: Float[Tensor, "batch executed action"] | None = None,
-        episode_start: Bool[Tensor, " batch"] | None = None,
-    ) -> State:
-        """Return the other model's belief."""
-        return self.model.encode(observation, previous, actions, episode_start)
 
     def rollout(
         self,
