@@ -72,7 +72,30 @@ class OpenAndCloseSettings:
     """Standard deviation of the noise, as a share of half the range of the actions."""
 
 
-CounterSettings = ReachTargetsSettings | NoisyLiftSettings | OpenAndCloseSettings
+@dataclass(frozen=True)
+class CounterPlaySettings:
+    """All of that: in every episode the palm goes places, or lifts, or the hand opens and closes."""
+
+    lift: float = 0.35
+    """How often a grasp and lift is tried, as `noisy_lift` does."""
+    open_and_close: float = 0.1
+    """How often only the hand moves, as in `open_and_close`; else as in `reach_targets`."""
+    exponent: float = 2.0
+    """Of the noise's power spectrum `f^-exponent`: 0 white, 1 pink, 2 red."""
+    scale: float = 0.02
+    """Standard deviation of the noise, as a share of half the range of the actions."""
+
+    def __post_init__(self) -> None:
+        if min(self.lift, self.open_and_close) < 0 or self.lift + self.open_and_close > 1:
+            raise ValueError(
+                f"collector.lift={self.lift}, collector.open_and_close={self.open_and_close}: shares "
+                "of the episodes, from 0 to 1 together."
+            )
+
+
+CounterSettings = (
+    ReachTargetsSettings | NoisyLiftSettings | OpenAndCloseSettings | CounterPlaySettings
+)
 
 
 def make_counter_explorer(
@@ -91,8 +114,11 @@ def make_counter_explorer(
     """
     env = gym.make(env_id, **{**arguments, "observation": "state", "action": "normalized"})
     scripts = CounterScripts(env, steps)
-    if isinstance(settings, NoisyLiftSettings) and not isinstance(scripts.env.task, Grasp):
-        raise TypeError("collector=noisy_lift lifts what it has grasped: env=counter_grasp.")
+    lifts = NoisyLiftSettings | CounterPlaySettings
+    if isinstance(settings, lifts) and not isinstance(scripts.env.task, Grasp):
+        raise TypeError(
+            "collector=noisy_lift and counter_play lift what they have grasped: env=counter_grasp."
+        )
     script = partial(scripts.trajectory, settings=settings)
     return NoisyScript(env.action_space, script, steps, settings.exponent, settings.scale)
 
@@ -119,6 +145,8 @@ class CounterScripts:
 
     def trajectory(self, seed: int, settings: CounterSettings) -> Trajectory:
         """Return what happens in the episode of a seed."""
+        if isinstance(settings, CounterPlaySettings):
+            return self.trajectory(seed, _played(seed, settings))
         if isinstance(settings, ReachTargetsSettings):
             return self.reach_targets(seed, settings)
         if isinstance(settings, NoisyLiftSettings):
@@ -204,6 +232,16 @@ class CounterScripts:
     def _trajectory(self, commands: FloatArray, reset: Mapping[str, Any]) -> Trajectory:
         actions = self.env.normalised_action(commands[: self.steps])
         return Trajectory(np.clip(actions, -1.0, 1.0).astype(np.float32), reset)
+
+
+def _played(seed: int, settings: CounterPlaySettings) -> CounterSettings:
+    """Return what is done in the episode of a seed."""
+    drawn = np.random.default_rng([seed, 2]).random()
+    if drawn < settings.lift:
+        return NoisyLiftSettings()
+    if drawn < settings.lift + settings.open_and_close:
+        return OpenAndCloseSettings()
+    return ReachTargetsSettings()
 
 
 def _swapped(state: FloatArray, first: str, second: str) -> FloatArray:

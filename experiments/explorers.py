@@ -15,6 +15,7 @@ from dexworld.agents.exploration import ColouredNoise, ColouredNoiseSettings, No
 from dexworld.agents.self_play import SelfPlay, SelfPlaySettings
 from dexworld.experiments.config import AgentConfig, make_action_map
 from dexworld.experiments.counter_scripts import (
+    CounterPlaySettings,
     CounterSettings,
     NoisyLiftSettings,
     OpenAndCloseSettings,
@@ -81,6 +82,7 @@ EXPLORERS: dict[str, type[Any]] = {
     "reach_targets": ReachTargetsSettings,
     "noisy_lift": NoisyLiftSettings,
     "open_and_close": OpenAndCloseSettings,
+    "counter_play": CounterPlaySettings,
 }
 """Settings of the explorers by name."""
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
 
 from dexworld.agents.episodes import EpisodeRunner
+from dexworld.agents.exploration import Trajectory
 from dexworld.envs.counter.objects import TARGETS
 from dexworld.envs.counter.scene import Scene
 from dexworld.experiments import collect as command
+from dexworld.experiments import counter_scripts as scripts
 from dexworld.experiments.collection import make_recipe, register_schemas
 from dexworld.experiments.command_line import compose_config
 from dexworld.world_models.data.lerobot import Dataset
@@ -91,6 +94,25 @@ def test_some_grasps_fail_and_some_hold() -> None:
     assert (contact > 0).mean() > 0.6  # those that fail have tried
 
 
+def test_play_is_all_of_that_in_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name in enumerate(("lift", "open_and_close", "reach_targets")):
+        done = Trajectory(np.full((1, 23), number, np.float32), {})
+        monkeypatch.setattr(
+            scripts.CounterScripts, name, lambda self, seed, settings, done=done: done
+        )
+    env = gym.make("dexworld.envs:dexworld/CounterGrasp-v0", observation="state")
+    explorer = scripts.CounterScripts(env, steps=5)
+    settings = scripts.CounterPlaySettings(lift=0.3, open_and_close=0.2)
+
+    def kinds() -> list[int]:
+        return [int(explorer.trajectory(seed, settings).actions[0, 0]) for seed in range(400)]
+
+    assert kinds() == kinds()
+    np.testing.assert_allclose(np.bincount(kinds()) / 400, [0.3, 0.2, 0.5], atol=0.08)
+    with pytest.raises(ValueError, match="shares of the episodes"):
+        scripts.CounterPlaySettings(lift=0.8, open_and_close=0.3)
+
+
 def test_frames_are_recorded_with_all_that_there_is_to_know(tmp_path: Path) -> None:
     config = configured(
         *("env=counter_grasp", "collector=open_and_close", "episodes=1", "steps=3"),
@@ -111,6 +133,7 @@ def test_frames_are_recorded_with_all_that_there_is_to_know(tmp_path: Path) -> N
     [
         (["env=push_t", "collector=reach_targets"], "this collector knows the counter"),
         (["env=counter_reach", "collector=noisy_lift"], "env=counter_grasp"),
+        (["env=counter_reach", "collector=counter_play"], "env=counter_grasp"),
     ],
 )
 def test_what_cannot_be_explored_is_refused(overrides: list[str], complaint: str) -> None:
