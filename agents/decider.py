@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium.spaces import Dict
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..world_models.base import GOAL_PREFIX, Mapped, State, WorldModel, name_of
+from ..world_models.base import GOAL_PREFIX, State, WorldModel, decoder_of, name_of
 from ..world_models.body_frame import to_world
 from .policy import Policy
 
@@ -22,8 +25,9 @@ class Decider:
     """Asks a policy of stable-baselines3 about beliefs of a model, a batch at a time.
 
     The policy sees what `ImaginationVectorEnv` showed it in training: parts of the state by key,
-    `goal_<key>` of the encoded goal, and `pixels` decoded. Which, its observation space says. What
-    a policy decides as seen from a body (its attribute `decision_frame`) is turned as the body is.
+    `goal_<key>` of the encoded goal, and `pixels` decoded. Which, its observation space says, and
+    whether the channels of pixels come first, as stable-baselines3 turns them. What a policy decides
+    as seen from a body (its attribute `decision_frame`) is turned as the body is.
 
     Args:
         model: over decisions, where the policy decides (`Mapped`).
@@ -58,15 +62,26 @@ class Decider:
         """Whether the policy was trained with goals."""
         return any(key.startswith(GOAL_PREFIX) for key in self.spaces)
 
-    def __call__(self, state: State, goal: State) -> Float[Tensor, "batch action"]:
-        """Return the decisions, without the policy's own noise.
+    def __call__(
+        self, state: State, goal: State, seeds: Sequence[int] | None = None
+    ) -> Float[Tensor, "batch action"]:
+        """Return the decisions, without the policy's own noise where no seeds are given.
+
+        Args:
+            state: what is believed.
+            goal: what is to be reached; empty where there is no goal.
+            seeds: of `P` problems whose rows follow one another, as many of each. The policy draws
+                its decisions, those of a problem from a stream of its own.
 
         Raises:
             KeyError: the state lacks what the policy observes, or there is no goal.
             ValueError: something has another shape than in training.
         """
         seen = {key: self._seen(key, state, goal) for key in self.spaces}
-        decided, _ = self.policy.predict(seen, deterministic=True)
+        if seeds is None:
+            decided, _ = self.policy.predict(seen, deterministic=True)
+        else:
+            decided = self._drawn(seen, seeds)
         decisions = torch.from_numpy(decided).to(self.low)
         if self.frame is not None:
             if self.frame not in state:
@@ -76,6 +91,18 @@ class Decider:
                 )
             decisions = to_world(decisions, state[self.frame])
         return torch.clamp(decisions, self.low, self.high)
+
+    def _drawn(self, seen: dict[str, NDArray[Any]], seeds: Sequence[int]) -> NDArray[Any]:
+        """Return decisions that the policy draws, problem by problem."""
+        parts = {key: np.split(values, len(seeds)) for key, values in seen.items()}
+        drawn = []
+        # Policies of stable-baselines3 draw from torch's own generator, which is left as it was.
+        with torch.random.fork_rng([self.low.device] if self.low.is_cuda else []):
+            for problem, seed in enumerate(seeds):
+                torch.manual_seed(seed)
+                own = {key: part[problem] for key, part in parts.items()}
+                drawn.append(self.policy.predict(own, deterministic=False)[0])
+        return np.concatenate(drawn)
 
     def _seen(self, key: str, state: State, goal: State) -> Any:
         name, of_goal = key.removeprefix(GOAL_PREFIX), key.startswith(GOAL_PREFIX)
@@ -91,8 +118,13 @@ class Decider:
                 f"the policy observes {sorted(self.spaces)}, and states of {name_of(self.model)} "
                 f"have no {part!r}, but {sorted(source)}: give the model that it was trained in."
             )
-        value = _decoded(self.model, source[part]) if name == PIXELS else source[part]
         space = self.spaces[key]
+        if name == PIXELS:
+            value = decoder_of(self.model).pictures(source[part])
+            first = value.permute(0, 3, 1, 2)
+            value = first if tuple(first.shape[1:]) == space.shape else value
+        else:
+            value = source[part]
         if tuple(value.shape[1:]) != space.shape:
             raise ValueError(
                 f"the policy observes {key} of shape {space.shape}, and that of "
@@ -100,10 +132,3 @@ class Decider:
                 "trained in."
             )
         return value.detach().cpu().numpy().astype(space.dtype)
-
-
-def _decoded(model: WorldModel, latent: Tensor) -> Tensor:
-    while isinstance(model, Mapped):
-        model = model.model
-    frames: Tensor = model.pictures(latent)  # type: ignore[attr-defined]
-    return frames

@@ -49,31 +49,35 @@ class Proposer(Protocol):
 
 
 class PolicyProposer:
-    """Proposes what a policy would do: it is rolled out in the model, some times with noise.
+    """Proposes what a policy would do: it is rolled out in the model, again and again.
 
-    The first of the plans is what the policy does without noise. Rolled out they take as many
+    The first of the plans is what the policy does without noise; in the others noise is added to its
+    decisions, or they are samples of the policy's own distribution. Rolled out they take as many
     steps of the model as so many candidates of a search; what is left of the last plan stays the
-    plan that the search begins around.
+    plan that the search begins around. A search that looks at nothing else (`RandomShooting` of no
+    more samples than plans) reranks what the policy samples.
 
     Args:
         model: the dynamics that the planner searches in: over decisions, where it decides.
         policy: trained in such a model (`dexworld-train-agent`).
         plans: how many are proposed, `K`.
         noise: standard deviation of the noise on each decision but those of the first plan, as a
-            share of half the range of the decisions.
+            share of half the range of the decisions. None: the policy samples its decisions
+            instead, as its distribution is.
 
     Raises:
         TypeError: the policy observes no `Dict`.
         ValueError: no plans, noise below zero, or a policy of other decisions.
 
     Source of the idea: Hansen et al. 2022, "Temporal Difference Learning for Model Predictive
-    Control", section 3.1.
+    Control", section 3.1, for noise; Li et al. 2025, "Unified Video Action Model", for samples of a
+    policy that a model reranks.
     """
 
     def __init__(
-        self, model: WorldModel, policy: Policy, plans: int = 16, noise: float = 0.3
+        self, model: WorldModel, policy: Policy, plans: int = 16, noise: float | None = 0.3
     ) -> None:
-        if plans < 1 or noise < 0:
+        if plans < 1 or (noise is not None and noise < 0):
             raise ValueError(
                 f"plans={plans}, noise={noise}: at least one plan, and no less noise than 0."
             )
@@ -99,21 +103,35 @@ class PolicyProposer:
         low, high = self.decider.low, self.decider.high
         rows = torch.arange(len(seeds), device=low.device).repeat_interleave(self.plans)
         state, goal = take(state, rows), take(goal, rows)
-        streams = Streams(_own(seeds), device=low.device, dtype=low.dtype)
-        noise = self.noise * (high - low) / 2 * streams.normal(self.plans, horizon, len(low))
-        noise[:, 0] = 0.0
-        plans = []
-        for now in noise.flatten(0, 1).unbind(1):
-            decision = torch.clamp(self.decider(state, goal) + now, low, high)
+        first = torch.arange(0, len(rows), self.plans, device=rows.device)
+        noise, plans = self._disturbance(seeds, horizon), []
+        for time in range(horizon):
+            if noise is None:
+                decision = self.decider(state, goal, _own(seeds, 3, time).tolist())
+                decision[first] = self.decider(take(state, first), take(goal, first))
+            else:
+                decision = torch.clamp(self.decider(state, goal) + noise[:, time], low, high)
             plans.append(decision)
             if len(plans) < horizon:
                 state = self.model.step(state, decision)
         return beside(left, torch.unflatten(torch.stack(plans, dim=1), 0, (-1, self.plans)))
 
+    def _disturbance(
+        self, seeds: Tensor, horizon: int
+    ) -> Float[Tensor, "batch_plans horizon action"] | None:
+        """Return what is added to decisions, nothing to those of the first plan of each problem."""
+        if self.noise is None:
+            return None
+        low, high = self.decider.low, self.decider.high
+        streams = Streams(_own(seeds, 2), device=low.device, dtype=low.dtype)
+        noise = self.noise * (high - low) / 2 * streams.normal(self.plans, horizon, len(low))
+        noise[:, 0] = 0.0
+        return noise.flatten(0, 1)
 
-def _own(seeds: Tensor) -> Tensor:
+
+def _own(seeds: Tensor, *use: int) -> Tensor:
     """Return other streams than the search's, or the noise would be that of its candidates."""
-    own = [np.random.SeedSequence([seed, 2]).generate_state(1)[0] for seed in seeds.tolist()]
+    own = [np.random.SeedSequence([seed, *use]).generate_state(1)[0] for seed in seeds.tolist()]
     return torch.tensor(np.asarray(own, np.int64))
 
 

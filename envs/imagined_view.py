@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Dict
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..world_models.base import GOAL_PREFIX, Mapped, State, WorldModel, name_of
+from ..world_models.base import GOAL_PREFIX, State, WorldModel, decoder_of, name_of
 
 LATENT, PIXELS = "latent", "pixels"
 
 Arrays = dict[str, NDArray[Any]]
 Pictures = Callable[[State], Tensor]
 """From states to frames `[B, height, width, 3]`, uint8."""
-
-
-@runtime_checkable
-class Decoder(Protocol):
-    """A model that gives frames back."""
-
-    def pictures(self, latent: Tensor) -> Tensor:
-        """Return frames `[B, height, width, 3]`, uint8, of latents `[B, D]`."""
-        ...
 
 
 class View:
@@ -68,7 +59,8 @@ class View:
             TypeError: the model draws none.
         """
         if self.pictures is None:
-            self.pictures = _decoder_of(self.model)
+            decoder = decoder_of(self.model)
+            self.pictures = lambda state: decoder.pictures(state[LATENT])
         return to_array(self.pictures(state), np.uint8)
 
 
@@ -84,16 +76,3 @@ def space_of(observation: Arrays) -> Dict:
 def to_array(tensor: Tensor, kind: Any) -> NDArray[Any]:
     """Return a copy as an array of some type."""
     return np.array(tensor.detach().cpu().numpy(), kind)
-
-
-def _decoder_of(model: WorldModel) -> Pictures:
-    """Return what decodes the states of a model."""
-    while isinstance(model, Mapped):
-        model = model.model
-    if not isinstance(model, Decoder):
-        raise TypeError(
-            f"{name_of(model)} draws no pictures of its states: give pictures=, a function of them, "
-            "or leave pixels and render_mode out."
-        )
-    decoder = model
-    return lambda state: decoder.pictures(state[LATENT])

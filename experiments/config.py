@@ -162,6 +162,8 @@ class AgentConfig:
     """How many of them, each rolled out in the model."""
     policy_noise: float = 0.3
     """Standard deviation of the noise on their decisions, as a share of half the range."""
+    policy_samples: bool = False
+    """Sample them from the policy's own distribution instead, all but the first."""
     rough: RoughConfig | None = None
     """Where searches start from: a plan in the kinematics of a hand on an arm."""
     observes: list[str] = field(default_factory=list)
@@ -359,7 +361,8 @@ def _make_proposer(config: PlanConfig, model: WorldModel, action_map: ActionMap)
         return None
     policy = load_imagined(agent.policy, agent, model)
     decided = Mapped(model, action_map)
-    return PolicyProposer(decided, policy, agent.policy_plans, agent.policy_noise)
+    noise = None if agent.policy_samples else agent.policy_noise
+    return PolicyProposer(decided, policy, agent.policy_plans, noise)
 
 
 def decisions(agent: AgentConfig) -> dict[str, Any]:

@@ -178,7 +178,7 @@ class Smoothness(Term):
 
 @dataclass(frozen=True)
 class NegativeReward(Term, Keyed):
-    """Minus the predicted reward `[B, N, T]`, by default its mean over time."""
+    """Minus the predicted reward `[B, N, T]` of each decision, by default its mean over time."""
 
     terminal: float = 0.0
     """Factor of the last reward."""
@@ -204,9 +204,9 @@ class NegativeReturn(Addable):
 
         cost = -weight (g sum_{t<T} discount^(m t) reward[t] + discount^(m T) value[T-1])
 
-    Rewards and values are predicted, `[B, N, T]`; a decision lasts `m` actions of the model, each
-    of which is taken to earn what the last one does, so `g = sum_{i<m} discount^i`. The discount
-    is the one that the value was learned with.
+    Rewards and values are predicted, `[B, N, T]`; a decision lasts `m` actions of the model, whose
+    rewards are added up (`dexworld.world_models.base.Mapped`). Each is taken to earn an equal share,
+    so `g = sum_{i<m} discount^i / m`. The discount is the one that the value was learned with.
 
     Source of the idea: Hansen et al. 2022, "Temporal Difference Learning for Model Predictive
     Control"; Lowrey et al. 2019, "Plan Online, Learn Offline".
@@ -247,7 +247,7 @@ class NegativeReturn(Addable):
         if self.reward is not None:
             rewards = predictions[self.reward]
             times = torch.arange(horizon, device=rewards.device, dtype=rewards.dtype)
-            every = sum(self.discount**i for i in range(self.actions))
+            every = sum(self.discount**i for i in range(self.actions)) / self.actions
             gained = gained + every * (self.discount ** (self.actions * times) * rewards).sum(dim=2)
         return -self.weight * gained
 

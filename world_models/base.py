@@ -8,6 +8,8 @@ per decision.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import reduce
+from operator import add
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -20,6 +22,9 @@ State = dict[str, Tensor]
 
 COMMAND = "command"
 """State key, `[B, A]`: the last command of the controller, in units of the action space."""
+
+REWARD = "reward"
+"""Prediction, `[B, N, T]`, and state key, `[B]`: what the action that ends there is paid."""
 
 GOAL_PREFIX = "goal_"
 """Observation keys that start with this are the goal, observed."""
@@ -42,6 +47,9 @@ class WorldModel(Protocol):
     `rollout` equals chained `step`; rows of a batch do not influence each other; later actions
     cannot change earlier predictions; whatever is random is drawn in `encode` and carried;
     after an action that is not finite the predictions of its candidate are not finite either.
+
+    All predictions are of the moment after an action, but for `reward`, where it is predicted: it is
+    what that action is paid, and actions that are taken as one are paid their sum (`Mapped`).
     """
 
     @property
@@ -273,10 +281,37 @@ class Wrapper:
         return self.model.step(state, actions)
 
 
+@runtime_checkable
+class Decoder(Protocol):
+    """A model that gives frames back."""
+
+    def pictures(self, latent: Tensor) -> Tensor:
+        """Return frames `[B, height, width, 3]`, uint8, of latents `[B, D]`."""
+        ...
+
+
+def decoder_of(model: WorldModel) -> Decoder:
+    """Return what draws the states of a model: itself, or the first that can inside its wrappers.
+
+    Raises:
+        TypeError: nothing does.
+    """
+    inside = model
+    while isinstance(inside, Wrapper) and not isinstance(inside, Decoder):
+        inside = inside.model
+    if not isinstance(inside, Decoder):
+        raise TypeError(
+            f"{name_of(inside)} draws no pictures of its states: give pictures=, a function of them, "
+            "or leave pixels and render_mode out."
+        )
+    return inside
+
+
 class Mapped(Wrapper):
     """A world model over decisions: `model` behind an `action_map`.
 
-    It predicts after each decision, not after each of the `k` model actions that make it up.
+    It predicts after each decision, not after each of the `k` model actions that make it up; but
+    `reward` is the sum over those `k`, as an environment pays them.
     """
 
     def __init__(self, model: WorldModel, action_map: ActionMap) -> None:
@@ -314,14 +349,20 @@ class Mapped(Wrapper):
         model_actions = self.action_map.to_model(actions, state)
         per_decision = model_actions.shape[2] // actions.shape[2]
         predictions = self.model.rollout(state, model_actions, keys)
-        return {
+        decided = {
             key: value[:, :, per_decision - 1 :: per_decision] for key, value in predictions.items()
         }
+        if REWARD in decided:
+            each = torch.unflatten(predictions[REWARD], 2, (-1, per_decision))
+            decided[REWARD] = reduce(add, each.unbind(3))
+        return decided
 
     def step(self, state: State, actions: Float[Tensor, "batch action"]) -> State:
         """Return the state one decision later."""
         check_actions(actions, self.action_space, "decisions", dims=STEP, state=state)
         model_actions = self.action_map.to_model(actions[:, None, None], state).squeeze(1)
+        rewards = []
         for action in model_actions.unbind(1):
             state = self.model.step(state, action)
-        return state
+            rewards += [state[REWARD]] if REWARD in state else []
+        return {**state, REWARD: reduce(add, rewards)} if rewards else state

@@ -10,6 +10,7 @@ from reaching import SPACE, Seeker, anywhere, imagined, point
 
 from dexworld.agents.decider import Decider
 from dexworld.agents.policy import Policy
+from dexworld.planners.recorder import Recorder
 from dexworld.world_models.actions import Hold
 from dexworld.world_models.base import Mapped
 
@@ -89,15 +90,45 @@ def test_decisions_that_are_seen_from_a_body_are_turned_with_it() -> None:
 def test_frames_are_decoded() -> None:
     class Draws(type(point())):
         def pictures(self, latent: torch.Tensor) -> torch.Tensor:
-            return (10 * latent[:, :1]).byte()[:, None, None].expand(-1, 4, 4, 3)
+            return (10 * latent[:, :1]).byte()[:, None, None].expand(-1, 4, 5, 3)
 
     class Looks(Seeker):
         def predict(self, observation, state=None, episode_start=None, deterministic=False):
             self.shown.append(observation)
             return np.zeros((len(observation["pixels"]), 2), np.float32), None
 
-    model = Draws(torch.eye(2), torch.eye(2), SPACE)
-    policy = Looks(Dict({"pixels": Box(0, 255, (4, 4, 3), np.uint8)}))
-    Decider(Mapped(model, Hold(SPACE, 2)), policy)({"latent": torch.tensor([[3.0], [7.0]])}, {})
-    frames = policy.shown[0]["pixels"]
-    assert frames.dtype == np.uint8 and frames[:, 0, 0, 0].tolist() == [30, 70]
+    model = Recorder(Mapped(Draws(torch.eye(2), torch.eye(2), SPACE), Hold(SPACE, 2)))
+    # stable-baselines3 puts the channels first in the spaces of policies that it trains.
+    for shape in ((4, 5, 3), (3, 4, 5)):
+        policy = Looks(Dict({"pixels": Box(0, 255, shape, np.uint8)}))
+        Decider(model, policy)({"latent": torch.tensor([[3.0], [7.0]])}, {})
+        frames = policy.shown[0]["pixels"]
+        assert frames.dtype == np.uint8 and frames.shape == (2, *shape)
+        rows, columns = (1, 2) if shape[-1] == 3 else (2, 3)
+        assert frames.max(axis=(rows, columns))[:, 0].tolist() == [30, 70]
+    upside_down = Looks(Dict({"pixels": Box(0, 255, (4, 3, 5), np.uint8)}))
+    with pytest.raises(ValueError, match=r"pixels of shape \(4, 3, 5\), and .* is \(4, 5, 3\)"):
+        Decider(model, upside_down)({"latent": torch.tensor([[3.0]])}, {})
+
+
+class Dice(Seeker):
+    """A policy that draws its decisions, and tells how often it was asked."""
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        self.shown.append(observation)
+        shape = (len(observation["state"]), 2)
+        return (torch.zeros(shape) if deterministic else torch.rand(shape)).numpy(), None
+
+
+def test_what_a_policy_draws_depends_on_the_seeds_of_its_problem_alone() -> None:
+    state, goal = beliefs(4)
+    decider = Decider(point(), Dice())
+    before = torch.get_rng_state()
+    drawn = decider(state, goal, [3, 4])
+    assert torch.equal(torch.get_rng_state(), before), "nobody else's numbers are drawn"
+    assert len(drawn.unique()) == 8
+    other = decider(state, goal, [5, 4])
+    assert torch.equal(drawn[2:], other[2:]) and not (drawn[:2] == other[:2]).any()
+    one = decider({k: v[2:] for k, v in state.items()}, {k: v[2:] for k, v in goal.items()}, [4])
+    assert torch.equal(one, drawn[2:])
+    assert (decider(state, goal) == 0).all()

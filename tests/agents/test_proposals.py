@@ -9,8 +9,9 @@ from reaching import SPEED, Seeker, anywhere, point
 
 from dexworld.agents.planning import PlanningAgent
 from dexworld.agents.proposals import PolicyProposer, Proposer, beside
-from dexworld.planners import CEM, WarmStart
+from dexworld.planners import CEM, RandomShooting, WarmStart
 from dexworld.planners.linear_quadratic import QuadraticCost
+from dexworld.planners.recorder import Recorder
 
 
 def problem(rows: int = 3):
@@ -47,6 +48,50 @@ def test_the_others_stray_and_come_back() -> None:
     ends = model.rollout(state, found.actions)["state"][:, :, -1]
     # One decision of noise away from the goal, however much there was before it.
     assert ((ends - goal["state"][:, None]).abs() < 4 * 0.3 * SPEED).all()
+
+
+class Wanderer(Seeker):
+    """Goes to the goal, or about as far."""
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        decided, _ = super().predict(observation, deterministic=True)
+        strays = 0.0 if deterministic else 0.2 * torch.randn(decided.shape).numpy()
+        return np.clip(decided + strays, -1.0, 1.0).astype(np.float32), None
+
+
+def test_they_may_be_samples_of_the_policy() -> None:
+    model, state, goal = problem()
+    proposer = PolicyProposer(model, Wanderer(), 4, None)
+
+    def plans(*seeds: int) -> torch.Tensor:
+        found = proposer.propose(state, goal, None, horizon=6, seeds=torch.tensor(seeds))
+        return found.actions
+
+    found = plans(7, 8, 9)
+    straight, *_ = propose(noise=0.0)
+    torch.testing.assert_close(found[:, 0], straight.actions[:, 0])
+    assert (found[:, 1:] != found[:, :1]).flatten(2).any(2).all()
+    ends = model.rollout(state, found)["state"][:, :, -1]
+    assert ((ends - goal["state"][:, None]).abs() < 4 * 0.2 * SPEED).all()
+    other = plans(7, 1, 2)
+    assert torch.equal(found[0], other[0]) and not torch.equal(found[1], other[1])
+
+
+def test_a_search_may_rerank_the_samples_and_do_nothing_else() -> None:
+    proposer = PolicyProposer(point(), Wanderer(), 5, None)
+    planner = RandomShooting(horizon=6, samples=5)
+    agent = PlanningAgent(point(), planner, QuadraticCost(), proposer=proposer)
+    drawn = {k: 0.5 * each for k, each in anywhere(3, np.random.default_rng(3)).items()}
+    agent.model = recorder = Recorder(point())
+    _, state = agent.predict(drawn, agent.start(range(3)))
+    (one,) = state.fresh
+    assert recorder.searched.shape == (3, 5, 6, 2) and one.plan.search.evaluations == 2 * 5
+    _, state = agent.predict(drawn, state)
+    (two,) = state.fresh
+    candidates = recorder.rollouts[-2]
+    assert torch.equal(candidates[:, 0, :-1], one.plan.actions[:, 1:]), "what is left of the last"
+    ends = point().rollout(two.belief, candidates)["state"][:, 1:, -1]
+    assert ((ends - two.goal["state"][:, None]).abs() < 4 * 0.2 * SPEED).all(), "none is random"
 
 
 def test_problems_have_streams_of_their_own() -> None:

@@ -292,7 +292,9 @@ def test_a_return_is_what_is_earned_and_what_the_end_is_worth() -> None:
     # Decisions of two actions of the model are as good as twice as many of one.
     twice = {"reward": rewards.repeat_interleave(2, 2), "value": values.repeat_interleave(2, 2)}
     single = NegativeReturn(discount=0.9).cost(twice, ACTIONS, {}, {})
-    torch.testing.assert_close(cost(NegativeReturn(discount=0.9, actions=2)), single)
+    decided = {"reward": 2 * rewards, "value": values}  # a decision is paid the sum of its actions
+    found = NegativeReturn(discount=0.9, actions=2).cost(decided, ACTIONS, {}, {})
+    torch.testing.assert_close(found, single)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from gymnasium.spaces import Box
 
 from dexworld.planners.linear_quadratic import LinearModel, bounded_problem
+from dexworld.planners.recorder import Recorder
 from dexworld.world_models.actions import Hold
 from dexworld.world_models.base import (
     ROLLOUT,
@@ -19,6 +20,7 @@ from dexworld.world_models.base import (
     check_keys,
     check_observation,
     check_state,
+    decoder_of,
     name_of,
     take,
 )
@@ -52,6 +54,51 @@ def test_a_mapped_model_predicts_after_each_decision() -> None:
     assert mapped.observes == model.observes
     assert mapped.device == model.device
     assert mapped.differentiable
+
+
+class Paying(LinearModel):
+    """A linear model that pays each action its first number."""
+
+    predicts = frozenset({"state", "reward"})
+
+    def rollout(self, state, actions, keys=None):  # type: ignore[no-untyped-def]
+        found = {**super().rollout(state, actions), "reward": actions[..., 0]}
+        return {key: found[key] for key in keys or self.predicts}
+
+    def step(self, state, actions):  # type: ignore[no-untyped-def]
+        return {**super().step(state, actions), "reward": actions[:, 0]}
+
+
+def test_a_decision_is_paid_what_its_actions_are_paid() -> None:
+    model, state = linear_model(), bounded_problem().state
+    paying = Paying(model.a, model.b, model.action_space)
+    mapped = Mapped(paying, Hold(model.action_space, 5))
+    decisions = torch.rand(8, 2, 4, 10, generator=torch.Generator().manual_seed(0)).double()
+    found = mapped.rollout(state, decisions, {"reward"})
+    assert set(found) == {"reward"}
+    torch.testing.assert_close(found["reward"], 5 * decisions[..., 0])
+    for time in range(4):
+        state = mapped.step(state, decisions[:, 1, time])
+        assert torch.equal(state["reward"], found["reward"][:, 1, time])
+    twice = Mapped(mapped, Hold(model.action_space, 2))
+    torch.testing.assert_close(
+        twice.step(state, decisions[:, 0, 0])["reward"], 10 * decisions[:, 0, 0, 0]
+    )
+
+
+class Drawing(LinearModel):
+    def pictures(self, latent: torch.Tensor) -> torch.Tensor:
+        return latent[:, None, None, None].expand(-1, 1, 1, 3).byte()
+
+
+def test_frames_are_drawn_by_the_model_inside_all_wrappers() -> None:
+    model = linear_model()
+    drawing = Drawing(model.a, model.b, model.action_space)
+    assert decoder_of(drawing) is drawing
+    hold = Hold(model.action_space, 2)
+    assert decoder_of(Recorder(Mapped(Mapped(drawing, hold), hold))) is drawing
+    with pytest.raises(TypeError, match=r"LinearModel draws no pictures .*: give pictures="):
+        decoder_of(Recorder(Mapped(model, hold)))
 
 
 def test_a_mapped_model_tells_the_model_what_was_executed() -> None:
