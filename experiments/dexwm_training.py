@@ -97,7 +97,8 @@ def _fitting(given: dict[str, Any], encoder: FrameEncoder, pixels: str) -> dict[
 
 def _begin_with(model: DexWM, other: DexWM, source: str) -> None:
     mine, theirs = (
-        dataclasses.replace(each.config, encoder=None, least_peak=0.0) for each in (model, other)
+        dataclasses.replace(each.config, encoder=None, least_peak=0.0, furthest=1.0)
+        for each in (model, other)
     )
     if mine != theirs:
         raise ValueError(

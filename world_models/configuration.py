@@ -9,6 +9,12 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
+_ADDED = "added"
+
+
+def added(default: Any) -> Any:
+    """Return the field of a setting that older files lack: reading them, it has its default."""
+    return dataclasses.field(default=default, metadata={_ADDED: True})
 
 
 def to_json(value: Any) -> Any:
@@ -74,7 +80,8 @@ def _decode_dataclass(kind: Any, value: Any, name: str) -> Any:
             near = difflib.get_close_matches(key, valid, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"{name} has an unknown key {key!r}. {hint}Valid: {sorted(valid)}.")
-    missing = sorted(set(valid) - set(value))
+    later = {part.name for part in dataclasses.fields(kind) if part.metadata.get(_ADDED)}
+    missing = sorted(set(valid) - set(value) - later)
     if missing:
         raise ValueError(f"{name} lacks {missing} of {kind.__name__}.")
     return kind(**{key: _decode(hints[key], each, f"{name}.{key}") for key, each in value.items()})

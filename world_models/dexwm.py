@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,6 +31,7 @@ from .heatmaps import confidence, hard_argmax, soft_argmax
 from .keypoint_head import KeypointHead
 from .kinematic_model import JOINTS, KEYPOINTS, PALM, quaternion_of
 from .kinematics import Kinematics
+from .observation_warnings import ObservationWarnings
 from .pretrained import Pretrained
 
 __all__ = ["DexWM", "DexWMConfig"]
@@ -55,7 +56,8 @@ class DexWM(Pretrained, nn.Module):
 
     Args:
         config: Sizes, and what is observed.
-        encoder: Gives the features of frames, by the name that the configuration remembers. Without
+        encoder: Gives the features of frames, by the name that the configuration remembers. It is
+            no part of the model: neither trained nor saved with it, but moved to its device. Without
             one the model observes features, `[B, P, E]`, in the place of frames.
 
     Raises:
@@ -79,14 +81,20 @@ class DexWM(Pretrained, nn.Module):
         )
         self.precision = torch.float32
         """What rollouts compute in: torch.bfloat16 halves their memory."""
-        self._encoder: FrameEncoder | None = None
+        # In a tuple, that its weights are neither trained nor saved with the predictor's.
+        self._encoder: tuple[FrameEncoder, ...] = ()
         self._palm: Kinematics | None = None
         self._context: Context | None = None
+        self._warnings = ObservationWarnings()
         if encoder is not None:
             self.attach(encoder)
 
     def attach(self, encoder: FrameEncoder) -> None:
-        """Encode frames with `encoder` from now on; raise `ValueError` if it does not fit."""
+        """Encode frames with `encoder` from now on, and remember its name.
+
+        Raises:
+            ValueError: it is not the one of the training, or gives features of another shape.
+        """
         config = self.config
         if config.encoder is not None and encoder.name != config.encoder:
             raise ValueError(
@@ -100,10 +108,25 @@ class DexWM(Pretrained, nn.Module):
                 f"numbers, and '{encoder.name}' gives {encoder.grid[0]} x {encoder.grid[1]} of "
                 f"{encoder.width}: choose its image size and its size accordingly."
             )
-        self._encoder = encoder
+        self.config = replace(config, encoder=encoder.name)
+        self._encoder = (encoder,)
+        self._follow()
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DexWM:
+        """Change the weights as `nn.Module` does; the encoder keeps its own type of numbers."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._follow()
+        return self
+
+    def _follow(self) -> None:
+        for encoder in self._encoder:
+            if isinstance(encoder, nn.Module):
+                encoder.to(self.device)
 
     def attach_palm(self, kinematics: Kinematics) -> None:
         """Predict the pose of one frame, the palm, from the joint targets of actions from now on.
+
+        Joints that are observed beyond the limits of the kinematics are then told, too.
 
         Raises:
             ValueError: the kinematics are of other joints, or of several frames.
@@ -120,11 +143,21 @@ class DexWM(Pretrained, nn.Module):
 
     @property
     def action_space(self) -> Box:
-        """How far keypoints and the camera move, and joint targets where there are some."""
-        config = self.config
-        limits = [config.furthest] * config.predictor.condition + [np.pi] * config.joints
-        high = np.asarray(limits, np.float32)
-        return Box(-high, high, dtype=np.float32)
+        """How far keypoints and the camera move, and joint targets where there are some.
+
+        Targets are bounded by the limits of the joints where kinematics are attached, and by a whole
+        turn each way otherwise.
+        """
+        config, turn = self.config, torch.full((self.config.joints,), 2 * torch.pi)
+        low, high = -turn, turn
+        if self._palm is not None:
+            low, high = (
+                self._palm.low.to(turn).clamp(min=low),
+                self._palm.high.to(turn).clamp(max=high),
+            )
+        moves = torch.full((config.predictor.condition,), config.furthest)
+        least, most = torch.cat([-moves, low]), torch.cat([moves, high])
+        return Box(least.numpy(), most.numpy(), dtype=np.float32)
 
     @property
     def observes(self) -> frozenset[str]:
@@ -160,6 +193,10 @@ class DexWM(Pretrained, nn.Module):
         Raises:
             KeyError: the observation lacks a key that the model observes.
             ValueError: frames have another size than the encoder's.
+
+        Warns:
+            UserWarning: once, joints beyond their limits; once, a goal (or a first frame) in which
+                heatmaps find no hand.
         """
         check_observation(observation, self)
         with torch.no_grad():
@@ -183,9 +220,12 @@ class DexWM(Pretrained, nn.Module):
             }
             if self.config.joints:
                 told[COMMAND] = torch.as_tensor(observation[self.config.command]).to(latent)
-            state = self._state(frames, into, told)
-            self._warn_without_hand(latent)
-            return state
+                if self._palm is not None:
+                    self._warnings.of_joints(told[COMMAND], self._palm, self.config.command)
+            if previous is None and self.head is not None and self.config.least_peak > 0:
+                peaks = confidence(self.head(latent, self.config.maps)).mean(-1)
+                self._warnings.of_hands(peaks, self.config.least_peak, self.config.hand)
+            return self._state(frames, into, told)
 
     def rollout(
         self,
@@ -232,8 +272,8 @@ class DexWM(Pretrained, nn.Module):
         config = self.config
         shape = (config.predictor.patches, config.predictor.features)
         tensor = torch.as_tensor(frames).to(self.device)
-        if self._encoder is not None:
-            return self._encoder.features(tensor).to(self.predictor.positions)
+        for encoder in self._encoder:
+            return encoder.features(tensor).to(self.predictor.positions)
         if tuple(tensor.shape[1:]) != shape:
             raise ValueError(
                 f"observation['{config.frames}'] has shape {tuple(tensor.shape)}; without an "
@@ -272,20 +312,6 @@ class DexWM(Pretrained, nn.Module):
             self.predicts,
         )
         return {FRAMES: frames, INTO: into, **told, **{k: v[:, 0, 0] for k, v in now.items()}}
-
-    def _warn_without_hand(self, latent: Tensor) -> None:
-        least = self.config.least_peak
-        if self.head is None or least <= 0:
-            return
-        highest = confidence(self.head(latent, self.config.maps)).mean(-1)
-        if (highest < least).any():
-            rows = (highest < least).nonzero().flatten().tolist()
-            warnings.warn(
-                f"frames of rows {rows} show no {self.config.hand} hand (mean peak of the heatmaps "
-                f"{highest[rows[0]]:.2g}, below {least}): distances of keypoints mean nothing "
-                "there. Choose a goal that shows the hand, or an objective without keypoints.",
-                stacklevel=3,
-            )
 
     # Predictions
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from dexworld.world_models.configuration import from_json, to_json
+from dexworld.world_models.configuration import added, from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,19 @@ def test_what_cannot_be_read_is_named(change: dict[str, Any], message: str) -> N
 def test_missing_keys_are_named() -> None:
     with pytest.raises(ValueError, match=r"config lacks \['bounds', .*'rate'\] of Outer"):
         from_json(Outer, {})
+
+
+@dataclass(frozen=True)
+class Grown:
+    width: int
+    later: tuple[str, ...] = added(("a",))
+
+
+def test_files_from_before_a_setting_was_added_have_its_default() -> None:
+    assert from_json(Grown, {"width": 2}) == Grown(2, ("a",)) == Grown(2)
+    assert from_json(Grown, to_json(Grown(2, ("b", "c")))) == Grown(2, ("b", "c"))
+    with pytest.raises(ValueError, match=r"lacks \['width'\] of Grown"):
+        from_json(Grown, {})
 
 
 def test_what_json_cannot_hold_is_refused() -> None:

@@ -28,6 +28,8 @@ HEAD = KeypointHeadConfig(width=16, depth=1, heads=2, maps=4, resize="none", str
 def toy_config(positions: str = "slots", **settings: Any) -> DexWMConfig:
     sizes = {**SIZES, "positions": positions, **settings.pop("sizes", {})}
     told: dict[str, Any] = {"head": HEAD, "grid": GRID, "patch": 4, "frames": "features"}
+    # Random heads draw anything.
+    told |= {"least_peak": 0.0, "furthest": 0.5}
     return DexWMConfig(predictor=CDiTConfig(**sizes), **{**told, **settings})
 
 
@@ -59,3 +61,17 @@ def movements(*shape: int, seed: int = 2, size: float = 0.5) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.rand(*shape, SIZES["condition"], generator=generator, dtype=torch.float64)
     return size * (2 * drawn - 1)
+
+
+def seen_states(
+    model: DexWM, count: int, problems: int = 1, between: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return frames, and the belief after having seen them; actions between are zero where None."""
+    dtype = model.predictor.positions.dtype
+    seen = frames(problems, count).to(dtype)
+    state = model.encode({"features": seen[:, 0]})
+    nothing = torch.zeros(problems, max(0, count - 1), *model.action_space.shape, dtype=dtype)
+    executed = nothing if between is None else between
+    for number in range(1, count):
+        state = model.encode({"features": seen[:, number]}, state, executed[:, number - 1, None])
+    return seen, state
