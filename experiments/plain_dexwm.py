@@ -41,24 +41,35 @@ class PlainDexWM:
 
     @torch.no_grad()
     def rollout(
-        self, seen: Tensor, moved: Float[Tensor, "candidates horizon condition"]
+        self,
+        seen: Tensor,
+        moved: Float[Tensor, "candidates horizon condition"],
+        between: Float[Tensor, "intervals condition"] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return frames `[N, T, P, E]` and keypoints `[N, T, maps, 2]` that follow frames `[S, ...]`.
 
-        Actions between the frames that were seen are zero.
+        Args:
+            seen: Frames, or features where nothing is encoded.
+            moved: What is tried.
+            between: Actions between the frames that were seen, `[S - 1, A]`; the public controller
+                takes them for zero, which None is.
         """
         size, candidates = self.predictor.config.context, len(moved)
         sequence = torch.cat([seen[:1].expand(size, *seen.shape[1:]), seen[1:]])
         first = len(seen) - 1
+        known_into = moved.new_zeros(len(sequence), moved.shape[2])
+        if between is not None and first:
+            known_into[-first:] = between
         predicted: list[Tensor] = []
         points: list[Tensor] = []
         for number in range(moved.shape[1]):
             known = sequence[first + number : first + size]
             features = self._encoded(known, candidates)
             frames = torch.cat([features, *[each[:, None] for each in predicted]], dim=1)[:, -size:]
-            into = moved.new_zeros(candidates, size + 1, moved.shape[2])
-            into[:, -number - 1 :] = moved[:, max(0, number - size) : number + 1]
-            into[:, 0] = 0
+            into = torch.cat(
+                [known_into.expand(candidates, -1, -1), moved[:, : number + 1]], dim=1
+            )[:, -size - 1 :]
+            into[:, 0] = 0  # what led into the oldest frame is not known
             found = self._all_frames(frames, into)
             heatmaps = self.head(found)
             predicted.append(found[:, -1])

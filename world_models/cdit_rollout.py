@@ -31,14 +31,14 @@ class Context:
     ) -> None:
         self.frames, self.into, self.predictor = frames, into, predictor
         self.training = training
-        self._made_by = (precision, *_version(predictor))
+        self._made_by = (precision, _version(predictor))
         self._known: dict[int, list[Memory]] = {}
         self._tokens: Tensor | None = None
 
     def of(self, frames: Tensor, into: Tensor, precision: torch.dtype) -> bool:
         """Return whether this is the context of these tensors, by the weights of now."""
         same = self.frames is frames and self.into is into
-        return same and self._made_by == (precision, *_version(self.predictor))
+        return same and self._made_by == (precision, _version(self.predictor))
 
     @property
     def now(self) -> Float[Tensor, "batch patches width"]:
@@ -123,6 +123,5 @@ def _without_first(into: Tensor) -> Tensor:
 
 
 def _version(predictor: CDiT) -> tuple[Any, ...]:
-    """Return what changes when the weights do."""
-    weight = predictor.positions
-    return weight.data_ptr(), weight._version, weight.dtype
+    """Return what changes when any of the weights does: where it lies, how often it was written."""
+    return tuple((each.data_ptr(), each._version, each.dtype) for each in predictor.parameters())
