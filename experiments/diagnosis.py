@@ -42,7 +42,9 @@ def _shares(metrics: Mapping[str, Any]) -> str:
     """Say what is lost to the model, and what is lost without its errors too."""
     ceiling, run = metrics.get("ceiling"), metrics["success_rate"]
     if not ceiling:
-        return "No ceiling was evaluated, so it is not known what the model's errors cost."
+        why = metrics.get("no_ceiling")
+        head = f"There is no ceiling, since {why}," if why else "No ceiling was evaluated,"
+        return f"{head} so it is not known what the model's errors cost."
     best = ceiling["success_rate"]
     missing = f"{_points(1 - best)} the planner's, the objective's or the task's"
     if ceiling["same_as_run"]:

@@ -45,7 +45,7 @@ from dexworld.experiments.filming import Filming, predicted_motion
 from dexworld.experiments.last_observation import LastObservation
 from dexworld.experiments.prediction_error import PredictionError, summary, told
 from dexworld.experiments.progress import console_of_errors, tracked
-from dexworld.experiments.references import ceiling, decisive, floors
+from dexworld.experiments.references import ceiling, decisive, floors, without_ceiling
 from dexworld.experiments.report import (
     HEADS,
     markdown_table,
@@ -149,6 +149,7 @@ def _metrics(
         "parallel": config.parallel,
         "floors": floors(config, seeds, console),
         "ceiling": ceiling(config, run, seeds, console),
+        "no_ceiling": without_ceiling(config) if config.floors else "",
         "model_error": gap([pair for episode in episodes for pair in episode["pairs"]]),
         "prediction_error": summary([episode["errors"] for episode in episodes]),
         "provenance": provenance(config.seed),

@@ -21,12 +21,20 @@ from dexworld.experiments.config import (
     ModelConfig,
     PlanConfig,
     make_agent_and_env,
+    make_model,
+    make_objective,
 )
 from dexworld.experiments.evaluation import run_episodes, summarise
 from dexworld.experiments.progress import tracked
 from dexworld.experiments.results import finite
+from dexworld.experiments.schema import build
+from dexworld.planners.cem_gradient import CEMGradient
+from dexworld.planners.gradient import GradientPlanner
 
 FLOORS = ("noop", "random")
+LATENT, DEXWM = "latent", "dexwm"
+"""Kinds of learned models."""
+FOLLOW_GRADIENTS = (GradientPlanner, CEMGradient)
 DECISIVE_PACKAGES = ("numpy", "torch", "mujoco", "pymunk")
 """Packages another version of which may make another episode of the same seed."""
 
@@ -45,13 +53,11 @@ def floors(config: PlanConfig, seeds: Sequence[int], console: Console) -> dict[s
 def ceiling(
     config: PlanConfig, run: Mapping[str, Any], seeds: Sequence[int], console: Console
 ) -> dict[str, Any]:
-    """Return the figures of the same planner in a model without error."""
-    if config.agent.kind != "planning" or not config.floors:
+    """Return the figures of the same planner in a model without error; nothing where none is."""
+    if config.agent.kind != "planning" or not config.floors or without_ceiling(config):
         return {}
-    if config.model.kind == "latent":
-        # The same planner and objective; `model.env`, `kwargs` and `source` say which simulator.
-        oracle = {**vars(config.model), "kind": "simulator", "path": None, "device": "cpu"}
-        figures = evaluate_cached(with_groups(config, model=oracle), seeds, console)
+    if config.model.kind == LATENT:
+        figures = evaluate_cached(_oracle(config), seeds, console)
         who = "simulator as the model, same planner and objective"
         return {"who": who, "same_as_run": False, "same_episodes": True, **figures}
     exact = config.model.source == "physics" and not config.model.kwargs
@@ -75,6 +81,38 @@ def ceiling(
     if not same_episodes:
         who += " (same seeds, its own physics)"
     return {"who": who, "same_as_run": False, "same_episodes": same_episodes, **figures}
+
+
+def without_ceiling(config: PlanConfig) -> str:
+    """Return why no model without error can take a learned one's place; empty where one can.
+
+    Raises:
+        ValueError, KeyError: the simulator that is to take it cannot be.
+    """
+    if config.agent.kind != "planning" or config.model.kind not in (LATENT, DEXWM):
+        return ""
+    if config.model.kind == DEXWM:
+        return "no simulator predicts what a DexWM predicts"
+    if isinstance(build(config.planner), FOLLOW_GRADIENTS):
+        return "the planner follows gradients, which no simulator gives"
+    try:
+        simulator = make_model(_oracle(config))
+    except TypeError:
+        env_id = config.model.env or config.env.id
+        return f"{env_id}, as it is made here, does not run on MuJoCo (model.kwargs: in a twin)"
+    missing = sorted(make_objective(config.objective).reads - simulator.predicts)
+    if missing:
+        return f"the objective reads {', '.join(missing)}, which no simulator predicts"
+    return ""
+
+
+def _oracle(config: PlanConfig) -> PlanConfig:
+    """Return the same planner and objective with the simulator in the learned model's place.
+
+    `model.env`, `kwargs` and `source` say which simulator.
+    """
+    model = {**vars(config.model), "kind": "simulator", "path": None, "device": "cpu"}
+    return with_groups(config, model=model)
 
 
 def with_groups(config: PlanConfig, **changes: dict[str, Any]) -> PlanConfig:

@@ -53,7 +53,10 @@ def test_the_ceiling_tells_the_share_of_the_model(run, ceiling, expected) -> Non
 
 
 def test_without_a_ceiling_nobody_is_accused() -> None:
-    assert "not known what the model's errors cost" in said(50)
+    text = said(50)
+    assert text.startswith("No ceiling was evaluated, so it is not known what the model's errors")
+    text = said(50, no_ceiling="nothing can")
+    assert text.startswith("There is no ceiling, since nothing can, so it is not known what")
 
 
 def test_the_simulator_is_not_accused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,58 @@ def test_the_ceiling_says_whose_episodes_it_had(tiny) -> None:
         found = references.ceiling(tiny(env=env, model=model, floors=True), {}, [3], QUIET)
         assert (found["same_as_run"], found["same_episodes"]) == (False, same)
         assert found["who"].endswith("(same seeds, its own physics)") is not same
+
+
+# No ceiling
+
+
+def reported(folder: Path) -> tuple[dict[str, Any], str]:
+    """Return the metrics of an evaluation, and its report."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return metrics, (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (
+            ["experiment=push_t_goal_state", "objective=latent"],
+            "the objective reads latent, which no simulator predicts",
+        ),
+        (
+            ["experiment=push_t_coverage_value"],
+            "the objective reads value, which no simulator predicts",
+        ),
+        (
+            ["experiment=push_t_goal_state", "env.kwargs.physics=pymunk"],
+            "dexworld/PushTGoal-v0, as it is made here, does not run on MuJoCo",
+        ),
+    ],
+)
+def test_where_no_simulator_can_plan_there_is_no_ceiling(
+    run_plan, tmp_path: Path, overrides: list[str], why: str
+) -> None:
+    given = ["episodes=2", "parallel=2", "videos=0", "output=mine"]
+    status, _, error = run_plan(*overrides, *given)
+    assert status == 0, error
+    metrics, page = reported(tmp_path / "mine")
+    assert metrics["ceiling"] == {} and set(metrics["floors"]) == {"noop", "random"}
+    assert metrics["episodes"] == 2 and metrics["plans"] > 0
+    sentence = metrics["diagnosis"][0]
+    assert sentence.startswith(f"There is no ceiling, since {why}")
+    assert "There is no ceiling" in page and "There is no ceiling" in error
+
+
+def test_gradients_have_no_ceiling(run_plan, tmp_path: Path) -> None:
+    planner = ["planner=gradient", "planner.horizon=2", "planner.iterations=2"]
+    given = ["experiment=push_t_goal_state", "episodes=1", "videos=0", "output=mine"]
+    status, _, error = run_plan(*given, tiny=[*planner, "env.episode_steps=10"])
+    assert status == 0, error
+    metrics, _ = reported(tmp_path / "mine")
+    assert "since the planner follows gradients" in metrics["diagnosis"][0]
+
+
+def test_a_dexwm_is_not_taken_for_the_simulator(tiny) -> None:
+    config = tiny(model=ModelConfig("dexwm", path="counter_dexwm"), floors=True)
+    assert "DexWM" in references.without_ceiling(config)
+    assert references.ceiling(config, {}, [3], QUIET) == {}
