@@ -28,12 +28,18 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from dexworld.envs.rendering import RenderingUnavailableError
+
 PACKAGE = Path(__file__).resolve().parent.parent
 CONF = str(PACKAGE / "experiments" / "conf")
 PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "hydra-core", "pymunk", "pyarrow", "dexworld")
 
-USER_ERRORS = (ValueError, KeyError, TypeError, OSError, gym.error.Error, OmegaConfBaseException)
-"""What a wrong argument raises; a command line prints its message, not its traceback."""
+USER_ERRORS = (
+    *(ValueError, KeyError, TypeError, OSError),
+    *(gym.error.Error, OmegaConfBaseException, RenderingUnavailableError),
+)
+"""What a wrong argument raises, or a machine that cannot draw; a command line prints its message, not
+its traceback."""
 
 _GROUPS = (
     *("experiment", "recipe", "agent_recipe", "collector"),

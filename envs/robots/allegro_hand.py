@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 
 from ...assets import asset_path
+from .mjcf import read_mjcf
 
 FINGERS: Final = ("index", "middle", "ring", "thumb")
 
@@ -51,7 +52,7 @@ _OPTIONS: Final = (
 
 def right_hand() -> mujoco.MjSpec:
     """Return the right hand: 16 joints, 0.959 kg, position servos, the palm at the origin."""
-    return mujoco.MjSpec.from_file(str(asset_path("allegro/right_hand.xml")))
+    return read_mjcf(asset_path("allegro/right_hand.xml"))
 
 
 def left_hand() -> mujoco.MjSpec:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .allegro_hand import JOINTS as HAND_JOINTS
 from .allegro_hand import PALM, right_hand, set_contact_options
+from .mjcf import read_mjcf
 from .robosuite_assets import robosuite_asset
 
 ARM_JOINTS: Final = tuple(f"joint{index}" for index in range(1, 8))
@@ -95,7 +96,7 @@ def franka_allegro(visuals: str = "fast", limits: str = "panda") -> mujoco.MjSpe
     if limits not in ARM_LIMITS:
         raise ValueError(f"limits={limits!r}: ranges are known of {list(ARM_LIMITS)}.")
     path = robosuite_asset("robots/panda/robot.xml")
-    spec = mujoco.MjSpec.from_file(str(path))
+    spec = read_mjcf(path)
     spec.modelname = "franka_allegro"
     spec.compiler.degree = False  # the file is in radians, and so is everything added below
     for mesh in spec.meshes:

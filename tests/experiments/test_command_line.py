@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -265,6 +266,31 @@ def test_nothing_is_left_in_the_current_folder(tmp_path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == ""
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["render", "dexworld/CounterReach-v0", "--episodes", "1"],
+        ["plan", "env=counter_reach", "agent=noop", "episodes=1", "videos=1", "floors=false"],
+    ],
+)
+def test_a_machine_that_cannot_draw_is_one_line(command, tmp_path) -> None:
+    """EGL without any driver; another way of drawing is not taken, since this one was asked for."""
+    name, *arguments = command
+    blind = {"MUJOCO_GL": "egl", "__EGL_VENDOR_LIBRARY_DIRS": os.devnull}
+    ended = subprocess.run(
+        [sys.executable, "-m", f"dexworld.experiments.{name}", *arguments],
+        cwd=tmp_path,
+        env=os.environ | blind,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    (line,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
+    assert line.startswith("error: images cannot be drawn on this machine. egl: ")
+    assert "apt-get install" in line and "Traceback" not in ended.stderr
 
 
 def test_a_cache_that_cannot_be_written_is_one_warning(run_plan, tmp_path) -> None:
