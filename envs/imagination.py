@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..world_models.base import (
     GOAL_PREFIX,
+    REWARD,
     Observation,
     State,
     WorldModel,
@@ -23,9 +24,10 @@ from ..world_models.base import (
     name_of,
     take,
 )
+from .imagined_starts import GivenStarts, StartStates
 from .imagined_view import LATENT, Arrays, Pictures, View, space_of, to_array
 
-REWARD, DISAGREEMENT = "reward", "disagreement"
+DISAGREEMENT = "disagreement"
 SUCCESS = "is_success"
 """Info: whether the goal is reached."""
 DISAGREED, NOT_FINITE = "disagreed", "not_finite"
@@ -33,8 +35,6 @@ DISAGREED, NOT_FINITE = "disagreed", "not_finite"
 RESET_MASK = "reset_mask"
 """Option of `reset`, named by Gymnasium: the copies that begin anew."""
 
-StartStates = Callable[[int, np.random.Generator], Observation]
-"""Draws so many starts: what the model observes and, where there are goals, `goal_<key>`."""
 Reward = Callable[[State, Tensor, State, State | None], Tensor]
 """From states before, actions `[B, A]`, states after and goals to rewards `[B]`."""
 Success = Callable[[State, State | None], Tensor]
@@ -47,7 +47,9 @@ class ImaginationVectorEnv(VectorEnv[Arrays, NDArray[Any], NDArray[Any]]):
     With `SimulatorModel` as the model it is the simulator, its physics equal to the last bit: the
     same code trains an agent in either.
 
-    An action is what the model takes: with `Mapped(model, action_map)`, a decision. Actions out of
+    An action is what the model takes: with `Mapped(model, action_map)`, a decision; a predicted
+    reward is then the sum of all that makes it up, and success is looked for at its end: a goal that
+    is only passed through on the way, where an environment ends, is not noticed. Actions out of
     bounds are clipped. Observations are a `Dict`, float32: each of `observes`, and where episodes
     have goals also `goal_<key>` of the encoded goal. `pixels`, uint8, are decoded.
 
@@ -67,8 +69,9 @@ class ImaginationVectorEnv(VectorEnv[Arrays, NDArray[Any], NDArray[Any]]):
     Args:
         model: the world.
         num_envs: copies of it.
-        start_states: draws starts, and goals. It is asked for one when the environment is made,
-            with a generator of its own, to learn shapes.
+        start_states: draws starts, and goals; or a batch of observations, with `goal_<key>` where
+            there are goals, to draw from (`GivenStarts`). It is asked for one when the environment is
+            made, with a generator of its own, to learn shapes.
         horizon: actions in an episode.
         reward: the reward, or its terms by name, which are added; None takes what the model
             predicts.
@@ -94,7 +97,7 @@ class ImaginationVectorEnv(VectorEnv[Arrays, NDArray[Any], NDArray[Any]]):
         self,
         model: WorldModel,
         num_envs: int,
-        start_states: StartStates,
+        start_states: StartStates | Observation,
         *,
         horizon: int,
         reward: Reward | Mapping[str, Reward] | None = None,
@@ -119,7 +122,10 @@ class ImaginationVectorEnv(VectorEnv[Arrays, NDArray[Any], NDArray[Any]]):
                 f"max_disagreement={max_disagreement}, but {name_of(model)} predicts no "
                 "disagreement: train an ensemble (model.predictor.members), or leave it out."
             )
-        self.model, self.num_envs, self.start_states = model, num_envs, start_states
+        self.model, self.num_envs = model, num_envs
+        self.start_states: StartStates = (
+            GivenStarts(start_states) if isinstance(start_states, Mapping) else start_states
+        )
         self.horizon, self.success = horizon, success
         self.max_disagreement, self.terminate_on_success = max_disagreement, terminate_on_success
         self.autoreset_mode, self.render_mode = autoreset_mode, render_mode
@@ -151,11 +157,11 @@ class ImaginationVectorEnv(VectorEnv[Arrays, NDArray[Any], NDArray[Any]]):
         A seed makes all draws from then on repeat.
 
         Raises:
-            TypeError, ValueError: a mask that is no boolean array with an entry for every copy, at
-                least one of them true, or one before the first reset.
+            TypeError, ValueError: another option; or a mask that is no boolean array with an entry
+                for every copy, at least one of them true, or one before the first reset.
         """
         super().reset(seed=seed)
-        mask = self._checked_mask((options or {}).get(RESET_MASK))
+        mask = self._checked_mask(options or {})
         self._restart(mask.nonzero()[0])
         self._ended = self._ended & ~mask
         return self._observation(), {}
@@ -336,7 +342,14 @@ class ImaginationVectorEnv(VectorEnv[Arrays, NDArray[Any], NDArray[Any]]):
         inside = np.clip(given, space.low, space.high).astype(space.dtype, copy=False)
         return self.state, torch.from_numpy(inside).to(self.model.device)
 
-    def _checked_mask(self, mask: Any) -> NDArray[np.bool_]:
+    def _checked_mask(self, options: Mapping[str, Any]) -> NDArray[np.bool_]:
+        unknown = sorted(set(options) - {RESET_MASK})
+        if unknown:
+            raise ValueError(
+                f"reset takes no options {unknown}, only {RESET_MASK!r}: start_states says where "
+                "episodes begin."
+            )
+        mask = options.get(RESET_MASK)
         if mask is None:
             return np.ones(self.num_envs, np.bool_)
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
@@ -351,15 +364,20 @@ class ImaginationVectorEnv(VectorEnv[Arrays, NDArray[Any], NDArray[Any]]):
         return mask
 
 
+def predicted_reward(model: WorldModel) -> Reward:
+    """Return the reward that a model predicts; raise `ValueError` where it predicts none."""
+    if REWARD not in model.predicts:
+        raise ValueError(
+            f"{name_of(model)} predicts no reward (but {sorted(model.predicts)}): give reward=, "
+            "a function of states and goals, or a model that has learned the environment's."
+        )
+    return lambda before, actions, after, goal: after[REWARD]
+
+
 def _terms(reward: Reward | Mapping[str, Reward] | None, model: WorldModel) -> dict[str, Reward]:
     """Return the terms of the reward by name; a single one has none."""
     if reward is None:
-        if REWARD not in model.predicts:
-            raise ValueError(
-                f"{name_of(model)} predicts no reward (but {sorted(model.predicts)}): give reward=, "
-                "a function of states and goals, or a model that has learned the environment's."
-            )
-        return {"": lambda before, actions, after, goal: after[REWARD]}
+        return {"": predicted_reward(model)}
     terms = dict(reward) if isinstance(reward, Mapping) else {"": reward}
     if not terms:
         raise ValueError("reward={}: name at least one term of the reward.")

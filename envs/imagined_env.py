@@ -36,9 +36,9 @@ class ImaginationEnv(gym.Env[Arrays, NDArray[Any]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Arrays, dict[str, Any]]:
-        """Begin an episode."""
+        """Begin an episode; `options` are those of the vector environment."""
         super().reset(seed=seed)
-        observation, _ = self.vector_env.reset(seed=seed)
+        observation, _ = self.vector_env.reset(seed=seed, options=options)
         self._np_random = self.vector_env.np_random
         return _first(observation), {}
 

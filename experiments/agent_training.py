@@ -19,7 +19,8 @@ from dexworld.agents.imagination_training import ImaginationSettings
 from dexworld.agents.learner import Learner
 from dexworld.agents.planar_features import PlanarFeatures
 from dexworld.agents.policy import Policy
-from dexworld.envs.imagination import ImaginationVectorEnv, Reward, StartStates, Success
+from dexworld.envs.imagination import ImaginationVectorEnv, Reward, Success
+from dexworld.envs.imagined_starts import StartStates
 from dexworld.envs.stable_baselines import ImaginationVecEnv
 from dexworld.experiments import config as wiring
 from dexworld.experiments.config import (

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dexworld.envs.imagination import Reward, StartStates, Success
+from dexworld.envs.imagination import Reward, Success
+from dexworld.envs.imagined_starts import StartStates
 from dexworld.envs.push_t.geometry import fitted_poses
 from dexworld.envs.push_t.success import CoverageRule, PoseRule
 from dexworld.planners.base import Objective

@@ -124,7 +124,8 @@ class GoalCoverage:
         dy = y + CENTRE_OF_MASS * cos - self._centre[1]
         if math.hypot(dx, dy) >= _REACH:
             return 0.0
-        corners = OUTLINE @ np.array([[cos, sin], [-sin, cos]])
-        corners += (x, y)
+        # Added up as in `placed`, so that it is the same to the last bit.
+        across, down = OUTLINE.T
+        corners = np.stack([x + cos * across - sin * down, y + sin * across + cos * down], axis=-1)
         overlap = shapely.intersection(shapely.polygons(corners), self._polygon)
         return float(shapely.area(overlap)) / AREA

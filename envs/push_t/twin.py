@@ -14,6 +14,8 @@ from .geometry import CENTRE_OF_MASS, legacy_pose
 
 UNIT = 100.0
 """Pixels per MuJoCo length unit."""
+QPOS = [0, 1, 3, 4, 2]
+"""Sensors that are the positions of the joints, in their order."""
 SUBSTEPS = 10
 """Physics steps of 0.01 s in one control period of 0.1 s."""
 
@@ -84,20 +86,22 @@ class PushTTwin(MujocoSimulation):
         """Return positions [px] and angles [rad] that objectives compare.
 
         `keypoints` `(..., 4, 2)` and `agent` `(..., 1, 2)` are points, `pose` `(..., 3)` is the
-        block's and `state` `(..., 5)` the task state.
+        block's and `state` `(..., 5)` the task state, its angle in [0, 2 pi) as it is observed.
 
-        The sensors are the agent's x and y, the block's angle, and the positions (x, y, z) of the
-        block's origin and of its four keypoints.
+        The sensors are the agent's x and y, the block's angle, x and y of its centre of mass, and
+        the positions (x, y, z) of its four keypoints.
         """
         features: dict[str, FloatArray] = {}
         if "agent" in keys:
             features["agent"] = sensors[..., None, 0:2] * UNIT
+        # Task states are added up as in `get_task_state`, to the last bit.
         if "pose" in keys:
-            features["pose"] = sensors[..., [3, 4, 2]] * (UNIT, UNIT, 1.0)
+            features["pose"] = _task_state(sensors[..., QPOS])[..., 2:]
         if "state" in keys:
-            features["state"] = sensors[..., [0, 1, 3, 4, 2]] * (UNIT, UNIT, UNIT, UNIT, 1.0)
+            features["state"] = _task_state(sensors[..., QPOS])
+            features["state"][..., 4] %= 2.0 * np.pi
         if "keypoints" in keys:
-            points = sensors[..., 6:18].reshape(*sensors.shape[:-1], 4, 3)
+            points = sensors[..., 5:17].reshape(*sensors.shape[:-1], 4, 3)
             features["keypoints"] = points[..., :2] * UNIT
         return features
 
@@ -110,11 +114,11 @@ class PushTTwin(MujocoSimulation):
 
 
 def _task_state(qpos: FloatArray) -> FloatArray:
-    angle = qpos[:, 4]
+    angle = qpos[..., 4]
     task_state = qpos * UNIT
-    task_state[:, 2] += CENTRE_OF_MASS * np.sin(angle)
-    task_state[:, 3] -= CENTRE_OF_MASS * np.cos(angle)
-    task_state[:, 4] = angle
+    task_state[..., 2] += CENTRE_OF_MASS * np.sin(angle)
+    task_state[..., 3] -= CENTRE_OF_MASS * np.cos(angle)
+    task_state[..., 4] = angle
     return task_state
 
 
