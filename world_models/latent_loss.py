@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from .anti_collapse import variance_covariance
+from .distributed import rank, world_size
 from .points import PointLayout
 
 _READOUT = 0.1  # weight of a readout that teaches nothing else [1 / label unit]
+_DRAWN = 8  # windows of which one is drawn
 
 Terms = dict[str, Tensor]
 """Weighted terms of a loss by name, each a scalar."""
@@ -130,12 +132,19 @@ def picture_terms(
     """Return how far pictures of latents are from the frames `[B, L, height, width, 3]`, uint8.
 
     Of every eighth window the last frame is drawn, which is enough for a decoder that nothing else
-    waits for. Counted so, processes that share a batch draw what one would. Squared errors, since
+    waits for. Windows are counted through the batch that processes share, so that together they
+    draw what one would, and a picture weighs the same wherever it is drawn. Squared errors, since
     absolute ones are content with the background where little else is to be seen.
     """
-    truth = frames[::8, -1].float() / 127.5 - 1.0
-    drawn = decoder(encoded[::8, -1].detach())
-    return {"picture": loss.picture * functional.mse_loss(drawn, truth)}
+    rows, processes = len(frames), world_size()
+    first = rank() * rows if processes > 1 else 0
+    due = range(-first % _DRAWN, rows, _DRAWN)
+    mine = list(due) or [0]  # drawn for nothing, since every process must have a part in gradients
+    truth = frames[mine, -1].float() / 127.5 - 1.0
+    error = functional.mse_loss(decoder(encoded[mine, -1].detach()), truth, reduction="none")
+    # Losses are averaged over processes, whoever draws how many.
+    share = processes * bool(due) / len(range(0, processes * rows, _DRAWN))
+    return {"picture": loss.picture * share * error.flatten(1).mean(1).sum()}
 
 
 def total(terms: Terms) -> Float[Tensor, ""]:

@@ -193,6 +193,8 @@ def test_two_processes_train_what_one_does(configured, tmp_path: Path, data: Pat
     assert run.stderr.count("errors by steps ahead") == 1
     train(configured(), "", QUIET)
     expected = weights(tmp_path / "out")
+    # Not within 1e-6 after AdamW, which magnifies rounding: see tests/world_models/
+    # test_parallel_latents.py, where that is asked of gradients, with the anti-collapse term.
     for name, tensor in weights(tmp_path / "both").items():
         torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=1e-5, msg=name)
 

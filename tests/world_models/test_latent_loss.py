@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dexworld.world_models import latent_loss
 from dexworld.world_models.anti_collapse import variance_covariance
 from dexworld.world_models.latent_loss import (
     LossConfig,
@@ -97,6 +98,32 @@ def test_pictures_teach_the_decoder_alone_and_are_of_every_eighth_window() -> No
     torch.testing.assert_close(terms["picture"], expected)
     total(terms).backward()
     assert encoded.grad is None and (decoder.weight.grad != 0).all()
+
+
+@pytest.mark.parametrize("processes", [2, 3, 6])
+@pytest.mark.parametrize("rows", [12, 24, 48])
+def test_processes_that_share_a_batch_draw_what_one_would(
+    monkeypatch: pytest.MonkeyPatch, processes: int, rows: int
+) -> None:
+    encoded, decoder = random(rows, 2, 2), nn.Linear(2, 3)
+    frames = torch.randint(256, (rows, 2, 1, 1, 3), generator=torch.Generator().manual_seed(1))
+
+    def drawn(start: int, share: int) -> tuple[Tensor, Tensor]:
+        mine = slice(start, start + share)
+        terms = picture_terms(LossConfig(picture=2.0), draw, encoded[mine], frames[mine])
+        return terms["picture"], torch.autograd.grad(terms["picture"], decoder.weight)[0]
+
+    def draw(latent: Tensor) -> Tensor:
+        return decoder(latent)[:, None, None]
+
+    expected, gradient = drawn(0, rows)
+    monkeypatch.setattr(latent_loss, "world_size", lambda: processes)
+    share, parts = rows // processes, []
+    for number in range(processes):
+        monkeypatch.setattr(latent_loss, "rank", lambda number=number: number)
+        parts.append(drawn(number * share, share))
+    torch.testing.assert_close(sum(loss for loss, _ in parts) / processes, expected)
+    torch.testing.assert_close(sum(grad for _, grad in parts) / processes, gradient)
 
 
 @pytest.mark.parametrize("horizons", [(), (0, 1)])
