@@ -16,6 +16,7 @@ from ..planners.receding_horizon import shift
 from ..world_models.base import GOAL_PREFIX, ActionMap, Mapped, State, WorldModel, check_keys
 from .base import Actions, BatchedObservation, restarted, rows_of
 from .proposals import Proposer
+from .sub_goals import SubGoals, listed
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,18 @@ class PlanningState:
     """Actions taken in the episode, `[B]`."""
     cursor: Tensor
     """Actions taken from the queue, `[B]`."""
+    sub_goal: Tensor
+    """Which of the goals is headed for, `[B]`; 0 where there is one."""
+    decided: Tensor
+    """Decisions made since it was taken up, `[B]`."""
     queue: Tensor | None = None
     """Actions of the last plan that are to be executed, `[B, Q, A]`."""
     belief: State | None = None
     """The belief that the last plan started from."""
     goal: State | None = None
-    """The goal, encoded once an episode."""
+    """The goal that is headed for, encoded once an episode."""
+    goals: State | None = None
+    """All of them, `[B, G, ...]`, where there is a list."""
     decisions: Tensor | None = None
     """Decisions executed since `belief`, `[B, K, A]`."""
     warm_start: WarmStart | None = None
@@ -88,6 +95,9 @@ class PlanningAgent:
         episode_steps: actions in an episode, where plans shall not look beyond its end.
         proposer: says where every search starts from (a reference motion, what a policy would do);
             from what is left of the last plan where None.
+        keep_std: whether what is left of a plan includes the spread that its search ended with.
+        sub_goals: when to move on, where the observed goal is a list of goals: where each
+            `goal_<key>` has a dimension more than `<key>`, `[B, G, ...]`.
         budget_s: time for a plan, in seconds.
         seed: base of the random streams where `predict` is called without a state.
 
@@ -106,6 +116,8 @@ class PlanningAgent:
         execute: int = 1,
         episode_steps: int | None = None,
         proposer: Proposer | None = None,
+        keep_std: bool = False,
+        sub_goals: SubGoals | None = None,
         budget_s: float | None = None,
         seed: int = 0,
     ) -> None:
@@ -123,6 +135,8 @@ class PlanningAgent:
         self.execute = execute
         self.episode_steps = episode_steps
         self.proposer = proposer
+        self.keep_std = keep_std
+        self.sub_goals = sub_goals
         self.budget_s = budget_s
         self.seed = seed
 
@@ -134,7 +148,8 @@ class PlanningAgent:
     def start(self, seeds: Sequence[int]) -> PlanningState:
         """Return the state in which episodes begin."""
         zeros = torch.zeros(len(seeds), dtype=torch.int64)
-        return PlanningState(torch.tensor(seeds, dtype=torch.int64), zeros, zeros, zeros)
+        first = torch.tensor(seeds, dtype=torch.int64)
+        return PlanningState(first, zeros, zeros, zeros, zeros, zeros)
 
     def take(self, state: PlanningState, rows: NDArray[np.intp]) -> PlanningState:
         """Return the given rows."""
@@ -152,7 +167,8 @@ class PlanningAgent:
         Raises:
             KeyError: the observation lacks what the model observes, or the goal that the
                 objective compares with.
-            ValueError: the state is that of another number of environments.
+            ValueError: the state is that of another number of environments, or there is a list of
+                goals and nothing says when to move on.
         """
         rows = rows_of(observation)
         started = torch.from_numpy(restarted(state, episode_start, rows))
@@ -213,11 +229,12 @@ class PlanningAgent:
         """Encode, plan, and queue the beginning of the plan, for all rows at once."""
         if first:
             belief = self.model.encode(observation)
-            goal, warm_start = self._goal(observation), None
+            state, warm_start = self._set_out(observation, state), None
         else:
             belief = self.model.encode(observation, state.belief, state.decisions)
-            assert state.goal is not None
-            goal, warm_start = state.goal, state.warm_start
+            state, warm_start = self._moved_on(state, belief), state.warm_start
+        goal = state.goal
+        assert goal is not None
         seeds = _plan_seeds(state.seeds, state.plans)
         try:
             if self.proposer is not None:
@@ -249,12 +266,18 @@ class PlanningAgent:
             queue=queue,
             belief=belief,
             goal=goal,
-            warm_start=shift(plan, min(self.execute, horizon), self.planner.horizon),
+            decided=state.decided + self.execute,
+            warm_start=shift(
+                plan,
+                min(self.execute, horizon),
+                self.planner.horizon,
+                keep_std=self.keep_std,
+            ),
             decisions=executed,
             fresh=(FreshPlan(np.arange(len(state.seeds)), belief, goal, plan),),
         )
 
-    def _goal(self, observation: BatchedObservation) -> State:
+    def _set_out(self, observation: BatchedObservation, state: PlanningState) -> PlanningState:
         """Encode the goal; empty where none is observed, which objectives may not need."""
         goal = {
             key: observation[GOAL_PREFIX + key]
@@ -263,7 +286,32 @@ class PlanningAgent:
         }
         if goal and set(goal) != self.model.observes:
             raise KeyError(self._without_goal(observation))
-        return self.model.encode(goal) if goal else {}
+        zeros, count = torch.zeros_like(state.steps), listed(goal, observation)
+        state = replace(state, sub_goal=zeros, decided=zeros, goals=None)
+        if count is None:
+            return replace(state, goal=self.model.encode(goal) if goal else {})
+        if self.sub_goals is None:
+            raise ValueError(
+                f"the goal is a list of {count}, and nothing says when to move on to the next: give "
+                "PlanningAgent sub_goals=SubGoals(...) (agent.sub_goals.decisions=3, for instance)."
+            )
+        rows = {key: value.reshape(-1, *value.shape[2:]) for key, value in goal.items()}
+        goals = _map(lambda each: each.unflatten(0, (-1, count)), self.model.encode(rows))
+        return replace(state, goals=goals, goal=_map(lambda each: each[:, 0], goals))
+
+    def _moved_on(self, state: PlanningState, belief: State) -> PlanningState:
+        """Head for the next goal, where there is a list and the rule says so."""
+        if state.goals is None or self.sub_goals is None:
+            return state
+        assert state.goal is not None and state.decisions is not None
+        count = next(iter(state.goals.values())).shape[1]
+        moves = self.sub_goals.passed(
+            self.objective, belief, state.goal, state.decisions, state.decided
+        ) & (state.sub_goal < count - 1)
+        at = state.sub_goal + moves
+        rows = torch.arange(len(at))
+        goal = _map(lambda each: each[rows.to(each.device), at.to(each.device)], state.goals)
+        return replace(state, goal=goal, sub_goal=at, decided=state.decided.where(~moves, 0))
 
     def _without_goal(self, observation: BatchedObservation) -> str:
         missing = {GOAL_PREFIX + key for key in self.model.observes} - set(observation)

@@ -1,18 +1,15 @@
-"""The schemas of the command lines, and how a configuration becomes objects."""
+"""How the configuration of `dexworld-plan` becomes objects."""
 
 from __future__ import annotations
 
 import functools
 import json
 import operator
-from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from gymnasium.spaces import Box
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
 
 from dexworld.agents.base import Agent, NoOpAgent, RandomAgent, ReplayAgent
 from dexworld.agents.belief_policy import BeliefPolicy
@@ -22,31 +19,32 @@ from dexworld.agents.policy import Policy, PolicyAgent, load_policy
 from dexworld.agents.proposals import PolicyProposer, Proposer
 from dexworld.envs.gymnasium_model import PHYSICS, REWARD, GymnasiumModel
 from dexworld.envs.simulator_model import SimulatorModel
-from dexworld.experiments.dexwm_planning import joint_waypoints, load_dexwm
+from dexworld.experiments.dexwm_planning import (
+    CURRENT,
+    joint_reference,
+    joint_waypoints,
+    load_dexwm,
+    load_official,
+)
 from dexworld.experiments.environments import check_arguments, environment
 from dexworld.experiments.evaluation import EnvMaker
-from dexworld.experiments.recordings import recorded_actions
-from dexworld.experiments.rough_plans import RoughConfig, make_staged_plans
-from dexworld.experiments.schema import build, schema
-from dexworld.planners.base import Objective
-from dexworld.planners.cem import CEM
-from dexworld.planners.cem_gradient import CEMGradient
-from dexworld.planners.gradient import GradientPlanner
-from dexworld.planners.grip import Grip, Slip
-from dexworld.planners.icem import ICEM
-from dexworld.planners.mppi import MPPI
-from dexworld.planners.objectives import (
-    Disagreement,
-    KeypointDistance,
-    LatentDistance,
-    NegativeReturn,
-    NegativeReward,
-    PoseError,
-    Reach,
-    Smoothness,
+from dexworld.experiments.plan_settings import (
+    DECISIONS,
+    FROM_FILES,
+    KINDS,
+    PLANNERS,
+    TERMS,
+    AgentConfig,
+    EnvConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    PlanConfig,
+    register_schemas,
 )
-from dexworld.planners.pose_terms import Drift, Fall, Tilt
-from dexworld.planners.shooting import RandomShooting
+from dexworld.experiments.recordings import recorded_actions
+from dexworld.experiments.rough_plans import make_staged_plans
+from dexworld.experiments.schema import build
+from dexworld.planners.base import Objective
 from dexworld.world_models.actions import Chain, Chunks, Hold, Increments, Interpolate
 from dexworld.world_models.base import ActionMap, Mapped, WorldModel
 from dexworld.world_models.dexwm import DexWM
@@ -54,183 +52,31 @@ from dexworld.world_models.inverse import InverseModel
 from dexworld.world_models.latent import LatentWorldModel
 from dexworld.world_models.pretrained import shipped_checkpoints
 
-PLANNERS: dict[str, type[Any]] = {
-    "cem": CEM,
-    "icem": ICEM,
-    "mppi": MPPI,
-    "random_shooting": RandomShooting,
-    "gradient": GradientPlanner,
-    "cem_gradient": CEMGradient,
-}
-TERMS: dict[str, type[Any]] = {
-    "keypoints": KeypointDistance,
-    "agent": KeypointDistance,
-    "pose": PoseError,
-    "drift": Drift,
-    "tilt": Tilt,
-    "fall": Fall,
-    "grip": Grip,
-    "slip": Slip,
-    "posture": LatentDistance,
-    "hand": LatentDistance,
-    "latent": LatentDistance,
-    "reach": Reach,
-    "smoothness": Smoothness,
-    "reward": NegativeReward,
-    "value": NegativeReturn,
-    "disagreement": Disagreement,
-}
-"""Slots of the objective: each may hold one term."""
-KEYS = {"agent": "agent", "posture": "joints", "hand": "keypoints"}
-"""Predictions that the terms of slots read, where it is not what the term reads by default."""
-FROM_FILES = {
-    "replay": "a recorded episode or a folder of them",
-    "sb3": "a saved policy",
-    "inverse": "a folder of dexworld-train recipe=push_t_inverse",
-    "belief_policy": "a policy.zip of dexworld-train-agent",
-}
-DECISIONS = "decisions"
-"""Attribute of a policy: what its decisions mean."""
-KINDS = ("planning", "noop", "random", *FROM_FILES)
-"""Kinds of agents; some act from files."""
-
-
-ObjectiveConfig = make_dataclass(
+__all__ = [
+    "DECISIONS",
+    "FROM_FILES",
+    "KINDS",
+    "PLANNERS",
+    "TERMS",
+    "AgentConfig",
+    "EnvConfig",
+    "ModelConfig",
     "ObjectiveConfig",
-    [
-        (name, schema(term, KEYS.get(name)) | None, field(default=None))
-        for name, term in TERMS.items()
-    ],
-)
-"""The terms of the objective by slot; those that are not null add up."""
-
-
-@dataclass
-class EnvConfig:
-    """An environment by its registered id."""
-
-    id: str = MISSING
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the environment."""
-    episode_steps: int = MISSING
-    """Steps after which an episode ends: the budget of the task."""
-
-
-@dataclass
-class ModelConfig:
-    """The dynamics to plan in."""
-
-    kind: str = "simulator"
-    """`simulator`: MuJoCo, rolled out on all cores; `gymnasium`: any environment with get_state and
-    set_state, stepped in Python; `latent`: a learned model of dexworld-train; `dexwm`: one on the
-    features of a frame encoder."""
-    source: str = "physics"
-    """What the model's state is built from: the exact `physics`, or the task `state`."""
-    env: str | None = None
-    """Environment whose simulator is the model; the task's own where null. Beside a learned model
-    these settings say which simulator the ceiling plans in."""
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    """Arguments of that environment; they are added to those of the task's."""
-    threads: int | None = None
-    """Cores to roll out on; all where null."""
-    path: str | None = None
-    """The learned model: a folder, the name of one that ships, or organisation/name on a hub."""
-    encoder: str | None = None
-    """The frame encoder of a dexwm: a folder, the name of one that ships, or of a hub."""
-    precision: str = "float32"
-    """What a dexwm computes in: float32 or bfloat16."""
-    device: str = "cpu"
-    """Where the learned model runs: cpu or cuda."""
-
-
-@dataclass
-class AgentConfig:
-    """Who acts, and how."""
-
-    kind: str = "planning"
-    """planning; the floors noop and random; replay (recordings); sb3 (a trained policy);
-    belief_policy (one trained in a model); inverse (an inverse model on the latents of one)."""
-    path: str | None = None
-    """What replay repeats (a folder of dexworld-teleoperate), inverse acts by (a folder of
-    dexworld-train), or sb3 and belief_policy load (a zip, which can run any code when it is loaded:
-    only open files you trust)."""
-    algorithm: str = "PPO"
-    """Class of stable-baselines3 that saved the policy."""
-    policy: str | None = None
-    """A policy.zip of dexworld-train-agent, whose plans join those that planning searches among."""
-    policy_plans: int = 16
-    """How many of them, each rolled out in the model."""
-    policy_noise: float = 0.3
-    """Standard deviation of the noise on their decisions, as a share of half the range."""
-    policy_samples: bool = False
-    """Sample them from the policy's own distribution instead, all but the first."""
-    rough: RoughConfig | None = None
-    """Where searches start from: a plan in the kinematics of a hand on an arm."""
-    observes: list[str] = field(default_factory=list)
-    """Observation keys that the policy is given; its own, or the environment's, where empty."""
-    execute: int = 1
-    """Decisions carried out before planning again."""
-    steps_per_decision: int = 5
-    """Environment steps that a decision lasts."""
-    interpolate: bool = True
-    """Approach a decision along a line, instead of commanding it at once."""
-    increment: float | None = None
-    """Decisions move the command by at most this, in units of the action; absolute where null."""
-    hand_increment: float | None = None
-    """The same of the joints of a hand, which come after the seven of its arm; as the arm's where
-    null."""
-    shrink_horizon: bool = True
-    """Never plan beyond the end of the episode."""
-    budget_s: float | None = None
-    """Time for a plan, in seconds."""
-    hold: int = 5
-    """Steps for which the random agent holds an action."""
-    reach_in: int | None = None
-    """Steps in which the inverse model means to be at the goal, again and again; all that are left
-    of the episode where null."""
-
-
-@dataclass
-class PlanConfig:
-    """Everything that `dexworld-plan` reads."""
-
-    env: EnvConfig = field(default_factory=EnvConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    planner: Any = MISSING
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)  # type: ignore[valid-type]
-    agent: AgentConfig = field(default_factory=AgentConfig)
-    name: str = "plan"
-    """Name of the experiment in tables and reports."""
-    episodes: int = 10
-    """Episodes to evaluate."""
-    seed: int = 0
-    """Base of all random streams."""
-    stage: str = "evaluate"
-    """Which episodes: `tune` for choosing settings, `evaluate` for reporting them."""
-    first_seed: int | None = None
-    """Take the consecutive seeds from here on instead (the literature's start at 100000)."""
-    parallel: int = 1
-    """Episodes that are planned for at once."""
-    output: str = "outputs/${name}"
-    """Folder of the results."""
-    existing: str = "refuse"
-    """What to do with results in `output`: refuse, resume (evaluate what is missing), overwrite."""
-    floors: bool = True
-    """Evaluate doing nothing and random actions on the same episodes."""
-    cache: str | None = None
-    """Folder where floors and ceilings are kept; null: dexworld's folder in the user's cache."""
-    videos: int = 4
-    """Episodes to film."""
-    open_report: bool = False
-    """Show the report in a browser at the end."""
-
-
-def register_schemas() -> None:
-    """Tell Hydra the schemas; a misspelt key or a wrong type then fails at once."""
-    store = ConfigStore.instance()
-    store.store(name="plan_schema", node=PlanConfig)
-    for name, planner in PLANNERS.items():
-        store.store(group="planner", name=name, node=schema(planner))
+    "PlanConfig",
+    "decisions",
+    "load_imagined",
+    "make_action_map",
+    "make_agent",
+    "make_agent_and_env",
+    "make_belief_policy",
+    "make_env",
+    "make_inverse_agent",
+    "make_latent",
+    "make_model",
+    "make_objective",
+    "make_planning_agent",
+    "register_schemas",
+]
 
 
 def make_objective(config: Any) -> Objective:
@@ -282,7 +128,7 @@ def make_model(config: PlanConfig) -> WorldModel:
     if model.kind == "latent":
         return make_latent(model)
     if model.kind == "dexwm":
-        return load_dexwm(_path_of(model), model.encoder, model.precision, model.device)
+        return make_dexwm(model)
     if model.kind != "gymnasium":
         raise ValueError(
             f"model.kind={model.kind!r}: choose simulator, gymnasium, latent or dexwm."
@@ -302,15 +148,32 @@ def make_latent(config: ModelConfig) -> LatentWorldModel:
     return LatentWorldModel.from_pretrained(_path_of(config), config.device)
 
 
+def make_dexwm(config: ModelConfig) -> DexWM:
+    """Return a DexWM that sees; raise `ValueError` where it is not said which, or where it runs."""
+    if config.official is None:
+        return load_dexwm(_path_of(config), config.encoder, config.precision, config.device)
+    if config.path is not None:
+        raise ValueError(
+            f"model.path={config.path} and model.official={config.official} are two models: set one "
+            "of them to null."
+        )
+    _check_device(config)
+    return load_official(config.official, config.encoder, config.precision, config.device)
+
+
 def _path_of(config: ModelConfig) -> str:
     if config.path is None:
         raise ValueError(
             f"model.kind={config.kind} needs model.path: a folder of dexworld-train, or one of "
             f"{sorted(shipped_checkpoints())}."
         )
+    _check_device(config)
+    return config.path
+
+
+def _check_device(config: ModelConfig) -> None:
     if config.device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"model.device={config.device}: there is no CUDA device; choose cpu.")
-    return config.path
 
 
 def make_env(config: PlanConfig, observes: frozenset[str]) -> EnvMaker:
@@ -343,6 +206,8 @@ def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:
         execute=config.agent.execute,
         episode_steps=config.env.episode_steps if config.agent.shrink_horizon else None,
         proposer=_make_proposer(config, model, action_map),
+        keep_std=config.agent.keep_std,
+        sub_goals=None if config.agent.sub_goals is None else build(config.agent.sub_goals),
         budget_s=config.agent.budget_s,
         seed=config.seed,
     )
@@ -357,17 +222,38 @@ def _make_proposer(config: PlanConfig, model: WorldModel, action_map: ActionMap)
         return make_staged_plans(
             agent.rough, model, action_map, objective, agent.execute, agent.increment
         )
+    targets = isinstance(model, DexWM) and agent.increment is None
+    if agent.reference != CURRENT and (not targets or agent.policy is not None):
+        raise ValueError(
+            f"agent.reference={agent.reference} says where searches for absolute joint targets start: "
+            "plan in a DexWM with agent.increment=null and agent.policy=null, or set it to current."
+        )
     if agent.policy is None:
-        return None
+        return _joint_reference(agent) if targets else None
     policy = load_imagined(agent.policy, agent, model)
     decided = Mapped(model, action_map)
     noise = None if agent.policy_samples else agent.policy_noise
     return PolicyProposer(decided, policy, agent.policy_plans, noise)
 
 
+def _joint_reference(agent: AgentConfig) -> Proposer:
+    return joint_reference(
+        agent.reference,
+        episode=agent.reference_episode,
+        arm=agent.arm_std,
+        hand=agent.hand_std,
+        execute=agent.execute,
+    )
+
+
 def decisions(agent: AgentConfig) -> dict[str, Any]:
-    """Return what decisions mean, in JSON values; agents of the same decide alike."""
-    names = ("steps_per_decision", "interpolate", "increment")
+    """Return what decisions mean, in JSON values; agents of the same decide alike.
+
+    Hands that move as their arms do are left out, as in policies from before they were told apart.
+    """
+    names = ["steps_per_decision", "interpolate", "increment"]
+    if agent.hand_increment not in (None, agent.increment):
+        names.append("hand_increment")
     return {name: getattr(agent, name) for name in names}
 
 
@@ -381,7 +267,9 @@ def load_imagined(path: str, agent: AgentConfig, model: WorldModel) -> Policy:
     then, now = getattr(policy, DECISIONS, None), decisions(agent)
     if then not in (None, now):
         changed = [
-            f"agent.{name}={json.dumps(then[name])}" for name in now if then[name] != now[name]
+            f"agent.{name}={json.dumps(then.get(name))}"
+            for name in sorted({*then, *now})
+            if then.get(name) != now.get(name)
         ]
         raise ValueError(
             f"{path} was trained with other decisions: set {' '.join(changed)}, as in its training."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from dexworld.world_models.frame_encoder import (
     feature_transform,
     load_frame_encoder,
 )
-from dexworld.world_models.hand_keypoints import hand_frames
+from dexworld.world_models.hand_keypoints import FLEXIONS_AND_TIP, hand_frames
 from dexworld.world_models.kinematics import Kinematics
 
 
@@ -67,7 +68,7 @@ def make_dexwm(
         )
     with torch.random.fork_rng([]):
         torch.manual_seed(config.seed)
-        training = DexWMTraining(made, franka_kinematics())
+        training = DexWMTraining(made, franka_kinematics(made.model.finger))
     if config.initial is not None:
         _begin_with(training.model, DexWM.from_pretrained(config.initial), config.initial)
     transforms = {feature_key(encoder): feature_transform(encoder, column(pixels))}
@@ -75,9 +76,12 @@ def make_dexwm(
     return training, frame_data(config, dataset, keys, transforms, progress)
 
 
-def franka_kinematics() -> Kinematics:
-    """Return the kinematics from the joints of Franka and Allegro to the hand's 21 keypoints."""
-    return Kinematics(franka_allegro(visuals="none").compile(), hand_frames(), JOINTS)
+def franka_kinematics(finger: Sequence[str] = FLEXIONS_AND_TIP) -> Kinematics:
+    """Return the kinematics from the joints of Franka and Allegro to the hand's 21 keypoints.
+
+    `finger` names the four parts of each finger that stand for them.
+    """
+    return Kinematics(franka_allegro(visuals="none").compile(), hand_frames(finger), JOINTS)
 
 
 def _fitting(given: dict[str, Any], encoder: FrameEncoder, pixels: str) -> dict[str, Any]:

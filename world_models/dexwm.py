@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,7 +97,7 @@ class DexWM(Pretrained, nn.Module):
             ValueError: it is not the one of the training, or gives features of another shape.
         """
         config = self.config
-        if config.encoder is not None and encoder.name != config.encoder:
+        if config.encoder is not None and not fnmatchcase(encoder.name, config.encoder):
             raise ValueError(
                 f"the model predicts features of '{config.encoder}', and the encoder is "
                 f"'{encoder.name}': give it that one, or train anew on these features."

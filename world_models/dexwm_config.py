@@ -32,7 +32,8 @@ class DexWMConfig:
     patch: int = 14
     """Side of a patch [px]."""
     encoder: str | None = None
-    """Name of the encoder whose features are predicted; the first one attached where null."""
+    """Name of the encoder whose features are predicted, perhaps with `*` for a part of it; the first one
+    attached where null."""
     frames: str = "pixels_torso"
     """Observation that holds frames, `[B, height, width, 3]` uint8."""
     carries: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from .cdit import CDiTConfig
 from .dexwm import DexWM
 from .dexwm_config import SIZES, DexWMConfig
 from .frame_encoder import FrameEncoder
+from .hand_keypoints import LINK_ORIGINS
 from .keypoint_head import KeypointHeadConfig
 
 NAMES = (
@@ -33,6 +34,8 @@ NAMES = (
     (r"^kp_layer\.", "head."),
 )
 """What parameters are called there, and here."""
+ENCODER = "dinov2 * official positions"
+"""What the encoder of the published weights is called (see `frame_encoder.FrameEncoder.name`)."""
 WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that data parallelism and compilation leave."""
 INSIDE = ("model", "ema", "state_dict")
@@ -54,7 +57,8 @@ def from_official(
     """Return the model of a checkpoint of the public DexWM code, ready to be used.
 
     Its sizes are read off the shapes. It keeps that code's ways: the table of positions by slots,
-    the resizing heatmap head, and executed actions that are not fed back.
+    the resizing heatmap head, executed actions that are not fed back, and the origins of links as
+    keypoints of a robot's hand.
 
     Args:
         path: A safetensors file, a checkpoint of torch (of which tensors alone are read, no code),
@@ -62,7 +66,8 @@ def from_official(
         grid: Rows and columns of patches.
         patch: Side of a patch [px].
         heads: Of the predictor's attentions; by default those of the size with that width.
-        encoder: Gives the features.
+        encoder: Gives the features: DINOv2 with `official` positions. For weights that were trained
+            on others, allow them by the setting `encoder="*"` and `attach` theirs.
         encoder_prefix: Tensors whose names start with it are the frozen encoder's, and left out.
         strict: Whether everything has to fit; otherwise what is missing stays as it is initialised,
             and what is too much is left out.
@@ -71,7 +76,8 @@ def from_official(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no such checkpoint, or does not fit: every name is listed.
+        ValueError: It is no such checkpoint, or does not fit: every name is listed. Or the encoder is
+            another one.
     """
     where = "the tensors" if isinstance(path, Mapping) else str(path)
     tensors = {}
@@ -80,7 +86,8 @@ def from_official(
             name = name.split(".", 1)[1]
         if not name.startswith(encoder_prefix):
             tensors[_renamed(name)] = tensor
-    config = replace(_config(tensors, where, grid, patch, heads), feeds_actions=False, **settings)
+    told = {"encoder": ENCODER, "feeds_actions": False, "finger": LINK_ORIGINS, **settings}
+    config = replace(_config(tensors, where, grid, patch, heads), **told)
     model = DexWM(config, encoder)
     _load(model, tensors, where, strict)
     return model.to(device).eval()

@@ -25,8 +25,8 @@ from dexworld.experiments.config import (
     ModelConfig,
     ObjectiveConfig,
     PlanConfig,
-    schema,
 )
+from dexworld.experiments.schema import schema
 from dexworld.planners import CEM, KeypointDistance
 from dexworld.world_models.data.lerobot import DatasetWriter, Feature
 from dexworld.world_models.decoder import DecoderConfig

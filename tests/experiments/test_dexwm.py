@@ -27,7 +27,7 @@ from dexworld.world_models.patch_encoder import TinyEncoder, TinyEncoderConfig
 
 HEIGHT, WIDTH = 28, 42
 QUIET = Console(quiet=True)
-REST = np.array([*ARM_HOME, *[0.5] * (len(JOINTS) - len(ARM_HOME))], np.float32)
+REST = np.array([*ARM_HOME, *[0.3] * (len(JOINTS) - len(ARM_HOME))], np.float32)
 CAMERA = Camera.from_view(
     torch.tensor([0.4, 0.0, 1.6]), torch.diag(torch.tensor([1.0, -1.0, -1.0])), 80.0, HEIGHT, WIDTH
 )
