@@ -153,7 +153,8 @@ def frame_data(
     data = config.data
     if len(data.gaps) != 2:
         raise ValueError(f"data.gaps={list(data.gaps)}: give fewest and most, two numbers.")
-    settings = WindowSettings(data.frames, (data.gaps[0], data.gaps[1]), past=0)
+    gaps = (data.gaps[0], data.gaps[1])
+    settings = WindowSettings(data.frames, gaps, past=0, irregular=data.irregular)
     train, validate = chosen_episodes(config, dataset)
     cache = Cache.open(
         dataset,

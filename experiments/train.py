@@ -192,6 +192,7 @@ def _sampling(config: TrainConfig) -> dict[str, Any]:
     """Return what decides which windows are drawn."""
     names = ["frames", "batch_size", "validation_fraction", "max_episodes"]
     names += ["reward", "terminal"] if config.kind == HEADS else []
+    names += ["irregular"] if config.data.irregular else []  # as from before there was a choice
     sampling = {name: getattr(config.data, name) for name in names}
     return {**sampling, "gaps": list(config.data.gaps), "seed": config.seed}
 

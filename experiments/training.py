@@ -65,6 +65,8 @@ class DataConfig:
     """Observations in a training window."""
     gaps: list[int] = field(default_factory=lambda: [1, 1])
     """Fewest and most steps between them; random in between."""
+    irregular: bool = False
+    """Draw these steps for every two frames of every window, as DexWM does, and not for a batch."""
     batch_size: int = 512
     """Windows in a batch, over all processes."""
     max_episodes: int | None = None
@@ -295,6 +297,11 @@ def make_data(
         KeyError, ValueError: as `Cache.open`, `WindowSampler` and `chosen_episodes`.
     """
     data, chunk, past = config.data, model.config.chunk, model.config.predictor.history
+    if data.irregular:
+        raise ValueError(
+            f"data.irregular=true is for learning from frames; kind={config.kind} takes as many actions "
+            "between any two: set it to false."
+        )
     if len(data.gaps) != 2:
         raise ValueError(f"data.gaps={list(data.gaps)}: give fewest and most, two numbers.")
     # An inverse model says single actions, whatever the model whose latents it reads predicts.

@@ -73,8 +73,9 @@ class CDiTConfig:
     """Width of the perceptrons, over that of the tokens."""
     positions: str = "slots"
     """`slots`: a table with a row for every patch of every place in the context, as DexWM has it.
-    `rotary`: a row for every patch, and keys and queries turned by when their frame was: keys of a
-    frame stay what they are when the context moves on."""
+    `rotary`: a row for every patch, and keys and queries turned by which frame theirs was: keys of a
+    frame stay what they are when the context moves on. Both count frames, not seconds: how far apart
+    two frames are is told by the action between them, which is the whole way from one to the other."""
     residual: bool = False
     """Whether the change from the last frame is predicted, which small networks learn sooner."""
     action_scale: float = 1.0

@@ -121,6 +121,14 @@ def test_batches_hold_the_features_of_the_frames_beside_them(seen: str, tmp_path
     assert not any("network" in name for name in training.state_dict())
 
 
+def test_frames_may_be_apart_as_they_like(seen: str) -> None:
+    for irregular in (False, True):
+        config = configured("counter_encoder", seen, f"data.irregular={irregular}")
+        _, data = train.KINDS["tiny_encoder"](config, train.open_dataset(config))
+        gaps = data.batches(0, 0, 1).gaps
+        assert (gaps is not None) is irregular
+
+
 def test_what_cannot_be(seen: str, tmp_path: Path) -> None:
     def refused(recipe: str, *overrides: str, kind: type[Exception] = ValueError) -> str:
         with pytest.raises(kind) as caught:

@@ -426,3 +426,9 @@ def test_a_given_model_is_not_measured_anew(configured: Configure) -> None:
     config.data.observes = ["keypoints"]
     make_data(config, dataset, model)
     assert same(before, weights(model))
+
+
+def test_gaps_of_their_own_are_for_frames(configured: Configure) -> None:
+    config = configured({"gaps": [1, 2], "irregular": True})
+    with pytest.raises(ValueError, match="irregular=true is for learning from frames; kind=world_"):
+        make_world_model(config, open_dataset(config))

@@ -29,13 +29,15 @@ class WindowSettings:
     gaps: tuple[int, int] = (5, 5)
     """Fewest and most steps from one frame to the next.
 
-    One gap is drawn for every batch, as DexWM draws the times of its frames, so that predictions
-    are corrected at many distances.
+    One gap is drawn for every batch, so that predictions are corrected at many distances; or see
+    `irregular`.
     """
     multiple: int = 1
     """Gaps are multiples of this: the steps that one action of the model lasts."""
     past: int = 8
     """Actions before the first frame, H."""
+    irregular: bool = False
+    """Whether every interval of every window has a gap of its own, as between DexWM's frames."""
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for windows that cannot be cut."""
@@ -60,7 +62,7 @@ class WindowSettings:
 
 @dataclass(frozen=True)
 class Windows:
-    """A batch of windows: B of them, L frames each, g steps apart."""
+    """A batch of windows: B of them, L frames each, g steps apart, or up to g where `gaps` says so."""
 
     frames: dict[str, Tensor]
     """By key, `[B, L, ...]`, in the type of the cache.
@@ -68,13 +70,15 @@ class Windows:
     A key that begins with `next.` holds what came of the action before the frame; of the first
     frame of an episode, which no action led to, that is zero."""
     actions: Float[Tensor, "batch intervals gap action"]
-    """`[B, L-1, g, A]`: what was done between a frame and the next."""
+    """`[B, L-1, g, A]`: what was done between a frame and the next; zero after it."""
     past: Float[Tensor, "batch history action"]
     """`[B, H, A]`: what was done before the first frame, the latest last."""
     past_known: Bool[Tensor, "batch history"]
     """`[B, H]`: which of it belongs to the episode; the rest is zero."""
     start: Int[Tensor, " batch"]
     """`[B]`: index in the dataset of the first frame."""
+    gaps: Int[Tensor, "batch intervals"] | None = None
+    """`[B, L-1]`: steps from a frame to the next, where they differ; always g where None."""
 
     def to(self, device: torch.device | str) -> Windows:
         """Return the windows on a device."""
@@ -91,6 +95,7 @@ class Windows:
             change(self.past),
             change(self.past_known),
             change(self.start),
+            None if self.gaps is None else change(self.gaps),
         )
 
 
@@ -98,8 +103,9 @@ class WindowSampler:
     """Draws batches of windows; each batch is a function of the seed and its number alone.
 
     So training resumes without a state of the sampler, and processes that train together each
-    take their rows of the same batch. A gap is drawn first, and then of all the windows with that
-    gap, each with the same probability; no window leaves its episode.
+    take their rows of the same batch. Gaps are drawn first, one for all or one for each interval, and
+    then of all the windows with these gaps, each with the same probability; no window leaves its
+    episode.
     """
 
     def __init__(
@@ -140,7 +146,7 @@ class WindowSampler:
         self.batch_size = batch_size
         self.seed = seed
         chosen = np.arange(cache.episodes) if episodes is None else np.asarray(episodes, np.int64)
-        self._starts = cache.starts[chosen]
+        self._starts, self._lengths = cache.starts[chosen], cache.lengths[chosen]
         spans = (settings.frames - 1) * settings.choices  # (G,)
         counts = np.maximum(cache.lengths[chosen] - spans[:, None], 0)  # (G, E)
         self.windows_by_gap: NDArray[np.int64] = counts.sum(axis=1)
@@ -165,36 +171,53 @@ class WindowSampler:
                 f"a batch of {self.batch_size} windows is not divided among {world_size} processes "
                 f"(rank {rank}): choose a multiple."
             )
-        gap, first, start = self._drawn(index)
+        gaps, first, start = self._drawn(index)
         share = self.batch_size // world_size
         rows = slice(rank * share, (rank + 1) * share)
-        return self._cut(gap, first[rows], start[rows])
+        return self._cut(gaps[rows], first[rows], start[rows])
 
-    def _drawn(self, index: int) -> tuple[int, NDArray[np.int64], NDArray[np.int64]]:
-        """Return the gap, and first frame and start of the episode `(B,)` of every window."""
+    def _drawn(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the gaps `(B, L-1)`, first frame and start of the episode `(B,)` of every window."""
         random = np.random.default_rng([self.seed, index])
-        row = int(random.integers(len(self.settings.choices)))
-        window = random.integers(0, self.windows_by_gap[row], self.batch_size)
-        episode = np.searchsorted(self._ends[row], window, side="right")
-        before = np.where(episode > 0, self._ends[row][episode - 1], 0)
+        choices, size = self.settings.choices, (self.batch_size, self.settings.frames - 1)
+        if self.settings.irregular:
+            gaps = random.choice(choices, size)
+            left = self._lengths - gaps.sum(axis=1, keepdims=True)
+            ends = np.maximum(left, 0).cumsum(axis=1)  # (B, E)
+            window = random.integers(0, ends[:, -1])
+            episode = (ends <= window[:, None]).sum(axis=1)
+            before = np.where(episode > 0, ends[np.arange(len(ends)), episode - 1], 0)
+        else:
+            row = int(random.integers(len(choices)))
+            gaps = np.full(size, choices[row])
+            window = random.integers(0, self.windows_by_gap[row], self.batch_size)
+            episode = np.searchsorted(self._ends[row], window, side="right")
+            before = np.where(episode > 0, self._ends[row][episode - 1], 0)
         start = self._starts[episode]
-        return int(self.settings.choices[row]), start + window - before, start
+        return gaps, start + window - before, start
 
-    def _cut(self, gap: int, first: NDArray[np.int64], start: NDArray[np.int64]) -> Windows:
-        frames, past = self.settings.frames, self.settings.past
-        rows = first[:, None] + gap * np.arange(frames)  # (B, L)
-        steps = first[:, None] + np.arange(gap * (frames - 1))
+    def _cut(
+        self, gaps: NDArray[np.int64], first: NDArray[np.int64], start: NDArray[np.int64]
+    ) -> Windows:
+        past, irregular = self.settings.past, self.settings.irregular
+        rows = first[:, None] + np.pad(gaps.cumsum(axis=1), ((0, 0), (1, 0)))  # (B, L)
+        most = int(self.settings.choices[-1]) if irregular else int(gaps[0, 0])
+        steps = rows[:, :-1, None] + np.arange(most)  # (B, L-1, g)
         before = first[:, None] + np.arange(-past, 0)  # (B, H)
         known = before >= start[:, None]
         actions = self.cache.arrays[ACTION]
-        taken = torch.from_numpy(np.asarray(actions[steps]))
+        # Behind the end of a gap any action will do, since it is not shown.
+        taken = np.asarray(actions[np.minimum(steps, rows[:, -1:, None])])
+        if irregular:
+            taken = np.where((np.arange(most) < gaps[..., None])[..., None], taken, np.float32(0.0))
         earlier = np.where(known[..., None], actions[np.maximum(before, 0)], np.float32(0.0))
         return Windows(
             frames={key: torch.from_numpy(self._column(key, rows, start)) for key in self.keys},
-            actions=torch.unflatten(taken, 1, (frames - 1, gap)),
+            actions=torch.from_numpy(taken),
             past=torch.from_numpy(earlier),
             past_known=torch.from_numpy(known),
             start=torch.from_numpy(first),
+            gaps=torch.from_numpy(gaps) if irregular else None,
         )
 
     def _column(self, key: str, rows: NDArray[np.int64], start: NDArray[np.int64]) -> NDArray[Any]:

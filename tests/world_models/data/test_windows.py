@@ -64,6 +64,57 @@ def test_frames_and_actions_are_those_of_the_episode(cache, gaps):
             np.testing.assert_array_equal(values, np.broadcast_to(episode[:, None], values.shape))
 
 
+def test_every_interval_may_have_a_gap_of_its_own(cache):
+    settings = WindowSettings(frames=4, gaps=(2, 6), multiple=2, past=3, irregular=True)
+    sampler = WindowSampler(cache, settings, batch_size=64, seed=0)
+    seen = []
+    for index in range(8):
+        windows = sampler.batch(index)
+        assert windows.gaps.shape == (64, 3)
+        assert windows.actions.shape == (64, 3, 6, 2) and windows.actions.dtype == torch.float32
+        state = windows.frames["observation.state"].numpy()
+        episode = cache.episode_index[windows.start.numpy()]
+        first = windows.start.numpy() - cache.starts[episode]
+        steps = first[:, None] + np.pad(windows.gaps.numpy().cumsum(1), ((0, 0), (1, 0)))
+        np.testing.assert_array_equal(state[..., 1], steps)
+        np.testing.assert_array_equal(state[..., 0], np.repeat(episode[:, None], 4, axis=1))
+        taken = steps[:, :-1, None] + np.arange(6)
+        within = np.arange(6) < windows.gaps.numpy()[..., None]
+        expected = np.stack([1 + taken, np.broadcast_to(episode[:, None, None], taken.shape)], -1)
+        np.testing.assert_array_equal(windows.actions, np.where(within[..., None], expected, 0))
+        seen.append(windows.gaps)
+        part = sampler.batch(index, 1, 4)
+        assert torch.equal(part.gaps, windows.gaps[16:32])
+        assert torch.equal(part.actions, windows.actions[16:32])
+        assert torch.equal(windows.first(5).gaps, windows.gaps[:5])
+    gaps = torch.cat(seen)
+    counts = torch.stack([(gaps == gap).sum() for gap in (2, 4, 6)])
+    assert counts.sum() == gaps.numel() and counts.min() > 0.8 * counts.max()
+    assert (gaps != gaps[:, :1]).any(1).float().mean() > 0.8
+
+
+def test_irregular_windows_are_drawn_equally_often(cache):
+    # The shortest windows begin anywhere but in the last two steps of an episode.
+    settings = WindowSettings(frames=3, gaps=(1, 2), past=0, irregular=True)
+    sampler = WindowSampler(cache, settings, batch_size=4000, seed=0)
+    windows = [sampler.batch(index) for index in range(5)]
+    shortest = torch.cat([each.start[each.gaps.sum(1) == 2] for each in windows])
+    starts = sum(length - 2 for length in LENGTHS)
+    found, counts = shortest.unique(return_counts=True)
+    assert len(found) == starts
+    expected = len(shortest) / starts
+    assert ((counts - expected).abs() < 5 * expected**0.5).all()
+
+
+def test_one_gap_for_a_batch_is_drawn_as_ever(cache):
+    # Recipes and recorded trainings mean these windows.
+    windows = WindowSampler(
+        cache, WindowSettings(frames=3, gaps=(2, 6)), batch_size=4, seed=3
+    ).batch(2)
+    assert windows.gaps is None and windows.actions.shape[2] == 6
+    assert windows.start.tolist() == [12, 27, 49, 18]
+
+
 def test_outcomes_are_those_of_the_action_before(cache):
     settings = WindowSettings(frames=3, gaps=(2, 2))
     windows = WindowSampler(cache, settings, batch_size=300, seed=0).batch(0)
