@@ -42,7 +42,8 @@ class AllegroReorientEnv(MujocoEnv):
     ## Action space
     `Box(-1, 1, (16,), float32)`, rescaled to targets of the joints over their ranges; or, with
     `action="joints"`, the targets themselves [rad]. An action lasts 0.05 s: 10 physics steps, in
-    which the targets of the servos (4 Nm/rad, at most 0.7 Nm) move there along a line.
+    which the targets of the servos (4 Nm/rad, at most 0.7 Nm) move there along a line. So frames are
+    20 a second, twice as many as at the counter, since a cube on a palm moves faster; and square.
 
     | index | joint | -1 [rad] | 1 [rad] |
     |---|---|---|---|
@@ -64,6 +65,8 @@ class AllegroReorientEnv(MujocoEnv):
     | `proprio` | float32 (16,) | joints [rad] |
     | `keypoints` | float32 (8, 3) | corners of the cube |
     | `fingertips` | float32 (4, 3) | of index, middle and ring finger and thumb |
+    | `object` | float32 (7,) | position and quaternion, w first, of the cube |
+    | `contact` | float32 (5,) | number of contacts of the four fingers, thumb last, and of the whole hand, with the cube |
     | `pixels_<camera>` | uint8 (size, size, 3) | frames of `above`, `front`, `side`; size = `pixels_size` |
     | `camera_<camera>` | float32 (16,) | the camera's calibration, `dexworld.envs.cameras.Calibration.as_vector` |
     | `scene` | int64 (1,) | which variant of the cube |
@@ -79,7 +82,8 @@ class AllegroReorientEnv(MujocoEnv):
     0.1 rad of its place, any face up. Then the hand holds still for a second. Starts in which the
     cube has not come to rest by then, flat on the palm, are drawn again: it stays there, at the
     whole angle from the goal, if nothing is done. `reset` returns `info["goal"]`: the start, at
-    rest, with the cube turned, as an observation with the same keys.
+    rest, with the cube turned, as an observation with the same keys. The fingers are those of the
+    start, so the goal's `contact` says little.
 
     `reset(options={"state": ...})` starts from 45 numbers in the units and order of `state`, not
     settled; `options={"goal": ...}` sets the goal's orientation, a quaternion; `options={"scene":

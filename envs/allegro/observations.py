@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from ..cameras import CALIBRATION_SIZE
 from ..mujoco_env import FloatArray
 from .appearance import CAMERAS
-from .simulation import AllegroSimulation, N
+from .simulation import POSE, AllegroSimulation, N
 
 PIXELS: Final = {f"pixels_{camera}": camera for camera in CAMERAS}
 CALIBRATIONS: Final = {f"camera_{camera}": camera for camera in CAMERAS}
 
 OBSERVATIONS: Final = (
-    *("state", "proprio", "keypoints", "fingertips"),
+    *("state", "proprio", "keypoints", "fingertips", "object", "contact"),
     *PIXELS,
     *CALIBRATIONS,
     *("scene", "physics"),
@@ -29,6 +29,9 @@ _FARTHEST: Final = np.concatenate(
     [np.full(N, 4.0), np.full(3, 10.0), np.ones(4), np.full(N + 3, 100.0), np.full(3, 1000.0)]
 )
 """Bounds of a task state, which only a cube that falls for seconds would meet."""
+
+
+_MOST_CONTACTS: Final = 1000.0
 
 
 class Observations:
@@ -43,6 +46,8 @@ class Observations:
             "proprio": Box(-bound[:N], bound[:N], dtype=np.float32),
             "keypoints": Box(-10.0, 10.0, (8, 3), np.float32),
             "fingertips": Box(-10.0, 10.0, (4, 3), np.float32),
+            "object": Box(-bound[POSE], bound[POSE], dtype=np.float32),
+            "contact": Box(0.0, _MOST_CONTACTS, (5,), np.float32),
             "scene": Box(0, max(1, simulation.scenes - 1), (1,), np.int64),
             "physics": Box(-np.inf, np.inf, (simulation.state_size,), np.float64),
         }
@@ -60,7 +65,9 @@ class Observations:
         others: Callable[[str], NDArray[Any]],
     ) -> dict[str, NDArray[Any]]:
         """Observe a task state `(45,)`; `others` tells what does not follow from it, by key."""
-        known = {"state": task_state, "proprio": task_state[:N]}
+        known = {"state": task_state, "proprio": task_state[:N], "object": task_state[POSE]}
+        if "contact" in self.names:
+            known["contact"] = simulation.contacts(task_state)
         if {"keypoints", "fingertips"} & set(self.names):
             known["keypoints"], known["fingertips"] = simulation.points(task_state)
         observation: dict[str, NDArray[Any]] = {}

@@ -11,9 +11,9 @@ import numpy as np
 
 from ..control import interpolated
 from ..mujoco_env import FloatArray, MujocoSimulation, state_slices
-from ..robots.allegro_hand import FINGERTIPS, JOINTS
+from ..robots.allegro_hand import FINGERS, FINGERTIPS, JOINTS, PALM
 from ..rotations import inverse, turned, unit
-from .scene import CORNERS, Cube, scene
+from .scene import CORNERS, CUBE, Cube, scene
 
 SUBSTEPS: Final = 10
 """Physics steps of 0.005 s in a control period of 0.05 s."""
@@ -24,6 +24,7 @@ POSE: Final = slice(N, N + 7)
 STATE_SIZE: Final = 2 * N + 13
 
 _KEPT = 64  # compiled models of variants
+_CUBE, _SURROUNDINGS = 6, 5  # parts after the four fingers and the palm
 
 
 class AllegroSimulation(MujocoSimulation):
@@ -54,6 +55,9 @@ class AllegroSimulation(MujocoSimulation):
         self.low, self.high = self.model.actuator_ctrlrange.T.copy()
         self._aside = mujoco.MjData(self.model)
         self._tips = [self.model.site(name).id for name in FINGERTIPS]
+        self._part = np.array(
+            [_part_of(self.model, body) for body in self.model.geom_bodyid.tolist()]
+        )
 
     @property
     def cube(self) -> Cube:
@@ -124,6 +128,21 @@ class AllegroSimulation(MujocoSimulation):
         corners = position + turned(orientation[None], CORNERS * self.cube.size)
         return corners, self._aside.site_xpos[self._tips].copy()
 
+    def contacts(self, task_state: FloatArray) -> FloatArray:
+        """Return how many contacts with the cube a task state has, `(5,)`.
+
+        They are those of index, middle, ring finger and thumb, and of the hand as a whole.
+        """
+        aside = self._aside
+        aside.qpos[:] = task_state[: N + 7]
+        mujoco.mj_kinematics(self.model, aside)
+        mujoco.mj_comPos(self.model, aside)
+        mujoco.mj_collision(self.model, aside)
+        pairs = self._part[aside.contact.geom]
+        touching = pairs[(pairs == _CUBE).any(axis=1)].min(axis=1)
+        fingers = [int((touching == finger).sum()) for finger in range(len(FINGERS))]
+        return np.array([*fingers, int((touching <= len(FINGERS)).sum())], np.float64)
+
     def __getstate__(self) -> dict[str, Any]:
         return {"cubes": self.cubes, "scene": self.scene, "physics": self.get_state()}
 
@@ -131,3 +150,12 @@ class AllegroSimulation(MujocoSimulation):
         AllegroSimulation.__init__(self, saved["cubes"])
         self.set_scene(saved["scene"])
         self.set_state(saved["physics"])
+
+
+def _part_of(model: mujoco.MjModel, body: int) -> int:
+    """Return which finger, from 0, a body belongs to; or that it is the palm, the cube or neither."""
+    known = {f"{finger}_base": index for index, finger in enumerate(FINGERS)}
+    known |= {PALM: len(FINGERS), CUBE: _CUBE}
+    while body and model.body(body).name not in known:
+        body = int(model.body_parentid[body])
+    return known.get(model.body(body).name, _SURROUNDINGS)

@@ -14,7 +14,7 @@ from dexworld.envs.allegro.simulation import POSE, N
 from dexworld.envs.rotations import about, angle_between, product
 
 ID = "dexworld/AllegroReorient-v0"
-SEEN = ("state", "proprio", "keypoints", "fingertips", "scene", "physics")
+SEEN = ("state", "proprio", "keypoints", "fingertips", "object", "contact", "scene", "physics")
 
 
 @pytest.fixture
@@ -96,7 +96,8 @@ def test_observations_agree_with_each_other(env):
     np.testing.assert_allclose(env.task_state, state, atol=1e-6)
     np.testing.assert_array_equal(observation["physics"], env.get_state())
     assert observation["scene"] == 0
-    assert all(observation[key].dtype == np.float32 for key in SEEN[:4])
+    np.testing.assert_array_equal(observation["object"], state[POSE])
+    assert all(observation[key].dtype == np.float32 for key in SEEN[:6])
 
 
 def test_the_goal_is_the_start_with_the_cube_turned(env):
@@ -206,7 +207,7 @@ def test_rendering_without_a_mode(env):
 
 
 def test_every_key_is_inside_its_space_wherever_the_cube_is():
-    env = gym.make(ID, observation=SEEN[:4], max_episode_steps=400).unwrapped
+    env = gym.make(ID, observation=SEEN[:6], max_episode_steps=400).unwrapped
     env.reset(seed=0)
     far = env.task_state
     far[-6:] = 1e4

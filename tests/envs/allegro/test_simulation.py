@@ -8,7 +8,7 @@ from dexworld.envs.allegro.scene import CUBE, Cube
 from dexworld.envs.allegro.simulation import POSE, STATE_SIZE, AllegroSimulation, N
 from dexworld.envs.allegro.starts import NOMINAL, StartNoise, settled_start
 from dexworld.envs.mujoco_env import FloatArray
-from dexworld.envs.robots.allegro_hand import FINGERTIPS, JOINTS
+from dexworld.envs.robots.allegro_hand import FINGERS, FINGERTIPS, JOINTS
 from dexworld.envs.rollout import Rollout
 
 CUBES = (Cube(), Cube(mass=0.15, friction=0.6, size=0.05))
@@ -50,6 +50,37 @@ def test_fifty_steps_from_a_saved_state_are_bit_identical(scene):
     for target, expected in zip(targets, first, strict=True):
         other.step(target)
         np.testing.assert_array_equal(other.get_state(), expected)
+
+
+@pytest.mark.parametrize("scene", [0, 1])
+def test_contacts_are_those_that_mujoco_finds(scene):
+    """By the names of what touches: fingers in their order, and anything of the hand."""
+    simulation, seen = in_contact(scene), []
+    for target in [*wiggle(10, seed=4), *np.full((10, N), 1.2)]:
+        simulation.step(target)
+        state = simulation.get_task_state()
+        data = mujoco.MjData(simulation.model)
+        data.qpos[:] = state[: N + 7]
+        mujoco.mj_forward(simulation.model, data)
+        expected = np.zeros(5)
+        for contact in data.contact:
+            names = [simulation.model.geom(geom).bodyid[0] for geom in contact.geom]
+            names = [simulation.model.body(body).name for body in names]
+            if CUBE in names and "world" not in names:
+                names.remove(CUBE)
+                finger = names[0].partition("_")[0]
+                expected[4] += 1
+                if finger in FINGERS:
+                    expected[FINGERS.index(finger)] += 1
+        found = simulation.contacts(state)
+        np.testing.assert_array_equal(found, expected)
+        seen.append(found)
+    assert (np.max(seen, axis=0) > 0).sum() > 3, "fingers and palm touched it"
+    away = simulation.get_task_state()
+    away[POSE][:3] = (0.0, 0.0, 2.0)
+    np.testing.assert_array_equal(simulation.contacts(away), np.zeros(5))
+    away[POSE][:3] = (1.0, 0.0, 0.0)  # in the floor
+    np.testing.assert_array_equal(simulation.contacts(away), np.zeros(5))
 
 
 @pytest.mark.parametrize("scene", [0, 1])
