@@ -34,6 +34,7 @@ from .kinematic_model import JOINTS, KEYPOINTS, PALM, quaternion_of
 from .kinematics import Kinematics
 from .observation_warnings import ObservationWarnings
 from .pretrained import Pretrained
+from .shared_attention import copies
 
 __all__ = ["DexWM", "DexWMConfig"]
 
@@ -357,7 +358,8 @@ class DexWM(Pretrained, nn.Module):
         number = 2 if self.precision == torch.bfloat16 else actions.element_size()
         # Tokens, their projections and perceptron; keys and values of what is predicted.
         wide = sizes.width * (6 + sizes.ratio) + 2 * sizes.width * sizes.depth * (horizon - 1)
-        each = batch * sizes.patches * (wide + sizes.features * horizon) * number
-        if torch.is_grad_enabled():
-            each *= 4 * sizes.depth
+        wide += sizes.features * horizon
+        copied = 2 * sizes.width * sizes.context * (horizon > 1 and copies(self.device))
+        kept = sizes.depth * (4 * wide + copied) if torch.is_grad_enabled() else wide + copied
+        each = batch * sizes.patches * kept * number
         return max(1, min(actions.shape[1], int(self.config.memory * 2**30 / each)))

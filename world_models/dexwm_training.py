@@ -37,6 +37,10 @@ class DexWMTrainingConfig:
     """What the model hears of actions: hands, wrists (PEVA's), or camera (NWM's)."""
     hand: float = 100.0
     """Weight of the hand consistency: the squared error of heatmaps."""
+    empty: bool = True
+    """Whether that is a mean over all maps, so that those of keypoints outside of the image learn to
+    stay empty: a head then tells where there is no hand (`least_peak`). The mean over the keypoints in
+    the image alone, where false, is DexWM's."""
     sigma: float = 2.0
     """Width of true heatmaps [cells]."""
     closed_loop: int = 0
@@ -118,7 +122,8 @@ class DexWMTraining(nn.Module):
 
         `latent` is the mean squared error of features, `still` that of the first frame, `shuffled`
         that of other windows' actions; `keypoints` the mean distance [px], and `pck20` the part
-        within 20 px of an image 224 px high, of those that are in the image.
+        within 20 px of an image 224 px high, of those that are in the image; `pck20_all` the same of
+        all, those outside being missed, as DexWM's paper counts.
         """
         lesson = self._lesson(windows.frames)
         steps = lesson.moved.shape[1]
@@ -139,9 +144,9 @@ class DexWMTraining(nn.Module):
             distances = torch.linalg.vector_norm(places - pixels, dim=-1)
             found[f"keypoints_{name}"] = float(distances[visible].mean())
             height = self.model.config.grid[0] * self.model.config.patch
-            found[f"pck20_{name}"] = float(
-                correct_keypoints(places, pixels, visible, height).of_valid
-            )
+            shares = correct_keypoints(places, pixels, visible, height)
+            found[f"pck20_{name}"] = float(shares.of_valid)
+            found[f"pck20_all_{name}"] = float(shares.of_all)
         return found
 
     @torch.no_grad()
@@ -176,7 +181,8 @@ class DexWMTraining(nn.Module):
         return closed_loop(self.model.predictor, context, moved[:, None])[:, 0]
 
     def _consistency(self, features: Tensor, frames: slice, lesson: _Lesson) -> Tensor:
-        return hand_consistency(self._heatmaps(features), self._truth(lesson, frames))
+        valid = None if self.config.empty else lesson.visible[:, frames]
+        return hand_consistency(self._heatmaps(features), self._truth(lesson, frames), valid)
 
     def _heatmaps(self, features: Tensor) -> Tensor:
         assert self.model.head is not None

@@ -24,9 +24,9 @@ def attend(
 ) -> Float[Tensor, "batch candidates heads tokens size"]:
     """Return attention over what is shared `[B, h, S, d]` and what is one's own `[B, N, h, O, d]`.
 
-    The softmax is over both. Shared keys are never repeated for the candidates: all queries of a
-    problem attend to them at once, and the two parts are merged by what their exponentials sum to.
-    Where there is nothing to attend to, the result is zero.
+    The softmax is over both. All queries of a problem attend to what is shared at once, and the two
+    parts are merged by what their exponentials sum to, so that nothing is repeated for candidates;
+    but see `copies`. Where there is nothing to attend to, the result is zero.
     """
     if shared is None and own is None:
         return torch.zeros_like(queries)
@@ -36,8 +36,7 @@ def attend(
     if own is None:
         folded = scaled_dot_product_attention(_folded(queries), *shared)
         return _unfolded(folded, queries)
-    if torch.is_grad_enabled() or not _summed(queries.device):
-        # The sums below have no gradient.
+    if copies(queries.device):
         count = queries.shape[1]
         keys, values = (
             torch.cat([common[:, None].expand(-1, count, -1, -1, -1), each], dim=3)
@@ -53,6 +52,16 @@ def attend(
     return torch.lerp(single, everyone, weight)
 
 
+def copies(device: torch.device) -> bool:
+    """Return whether `attend` has to repeat shared keys for every candidate, beside its own.
+
+    It has with gradients, which the sums of exponentials lack, and where no fused attention tells
+    them, on GPUs: whoever counts memory counts these copies, of one block at a time.
+    """
+    told = device.type == "cpu" and hasattr(torch.ops.aten, CPU_ATTENTION)
+    return torch.is_grad_enabled() or not told
+
+
 def _folded(queries: Tensor) -> Tensor:
     """Return `[B, N, h, P, d]` as the queries of one long sequence, `[B, h, N P, d]`."""
     return queries.transpose(1, 2).flatten(2, 3)
@@ -60,11 +69,6 @@ def _folded(queries: Tensor) -> Tensor:
 
 def _unfolded(folded: Tensor, queries: Tensor) -> Tensor:
     return torch.unflatten(folded, 2, (queries.shape[1], queries.shape[3])).transpose(1, 2)
-
-
-def _summed(device: torch.device) -> bool:
-    """Return whether there is a fused attention that tells the sums of its exponentials."""
-    return device.type == "cpu" and hasattr(torch.ops.aten, CPU_ATTENTION)
 
 
 CPU_ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"

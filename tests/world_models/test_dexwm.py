@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dexworld.world_models import shared_attention
 from dexworld.world_models.base import Observation, WorldModel
 from dexworld.world_models.conformance import WorldModelConformance
 from dexworld.world_models.dexwm import FRAMES, DexWM, DexWMConfig
@@ -162,6 +163,20 @@ def test_joints_beyond_their_limits_are_told_once() -> None:
     ):
         look(1.0, 5.0)
     look(1.0, 5.0)
+
+
+def test_copies_of_shared_keys_count_in_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a GPU, which is known by what its attention does not tell, each candidate has its own.
+    model = toy_model(memory=1e-3)
+    _, state = seen_states(model, 2)
+    moved = movements(1, 200, 3)
+    with torch.no_grad():
+        shared, before = model._at_once(moved), model.rollout(state, moved, ["latent"])
+        monkeypatch.setattr(shared_attention, "CPU_ATTENTION", "nothing of the kind")
+        copied, after = model._at_once(moved), model.rollout(state, moved, ["latent"])
+        single = model._at_once(moved[:, :, :1])
+    assert copied < shared < 200 and single > copied
+    torch.testing.assert_close(before["latent"], after["latent"], rtol=1e-10, atol=1e-10)
 
 
 def test_half_precision_is_close() -> None:

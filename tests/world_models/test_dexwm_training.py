@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -14,6 +15,7 @@ from dexworld.world_models.data.windows import Windows
 from dexworld.world_models.dexwm import DexWMConfig
 from dexworld.world_models.dexwm_training import DexWMTraining, DexWMTrainingConfig
 from dexworld.world_models.frame_encoder import FEATURES
+from dexworld.world_models.heatmaps import draw_heatmaps
 from dexworld.world_models.keypoint_head import KeypointHeadConfig
 from dexworld.world_models.kinematics import Kinematics
 
@@ -125,6 +127,48 @@ def test_terms_and_gradients() -> None:
         windows(3, 0), 0.0
     )
     assert set(fewer) == {"state"} and torch.equal(alone.detach(), fewer["state"])
+
+
+def first_looks_away(given: Windows) -> Windows:
+    """Turn the camera of the first window to where no hand is."""
+    away = Camera.from_view(torch.tensor([0.3, 0.0, 1.0]), torch.eye(3), 60.0, 32, 48)
+    cameras = given.frames["camera_torso"].clone()
+    cameras[0] = away.as_vector()
+    return replace(given, frames={**given.frames, "camera_torso": cameras})
+
+
+def test_maps_of_keypoints_outside_of_the_image_learn_to_stay_empty_unless_told_not_to() -> None:
+    given = first_looks_away(windows(2, 0))
+    terms = {}
+    for empty in (True, False):
+        training = DexWMTraining(config(empty=empty, closed_loop=0), KINEMATICS)
+        head = training.model.head
+        assert head is not None
+        with torch.no_grad():
+            head.vit_decoder.head[0].weight.zero_()
+            head.vit_decoder.head[0].bias.fill_(1.0)
+        lesson = training._lesson(given.frames)
+        assert not lesson.visible[0].any() and lesson.visible[1].all()
+        loss, found = training.training_loss(given, 0.0)
+        loss.backward()
+        terms[empty] = float(found["hand"])
+    # Full maps are all wrong where they should be empty, and nearly so elsewhere.
+    truth = training._truth(lesson, slice(None))[1]
+    wrong = float((1 - truth).square().mean())
+    assert terms[False] == pytest.approx(2 * 100 * wrong, rel=0.02)
+    assert terms[True] == pytest.approx(2 * 100 * (1 + wrong) / 2, rel=0.02)
+
+
+def test_keypoints_are_counted_in_both_denominators() -> None:
+    given = first_looks_away(windows(4, 0))
+    training = DexWMTraining(config(), KINEMATICS).eval()
+    lesson, head = training._lesson(given.frames), training.model.head
+    assert head is not None
+    # Of one cell each, which no edge of the image cuts off.
+    cells = draw_heatmaps(lesson.pixels[:, 1], lesson.visible[:, 1], head.size, stride=4, sigma=0.4)
+    training._heatmaps = lambda features: cells  # type: ignore[method-assign]
+    found = training.errors(given)
+    assert found["pck20_1"] == 1.0 and found["pck20_all_1"] == pytest.approx(3 / 4)
 
 
 def test_actions_are_movements_in_the_camera() -> None:
