@@ -66,6 +66,8 @@ class Drawing:
             for part in (self._model.geom_pos, self._model.geom_size, self._model.geom_rbound):
                 part[self._cubes] *= edge / self._edge
             self._edge = edge
+            if any(renderer.backend == "warp" for renderer in self._renderers.values()):
+                self.close()  # a ray tracer has its own copy of the model
 
     def close(self) -> None:
         """Give back what pictures are drawn with."""

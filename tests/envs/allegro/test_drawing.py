@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+import sys
+import types
 
 import mujoco
 import numpy as np
@@ -15,9 +18,11 @@ from dexworld.envs.allegro.scene import Cube, scene
 from dexworld.envs.allegro.simulation import POSE, AllegroSimulation, N
 from dexworld.envs.allegro.starts import StartNoise, settled_start
 from dexworld.envs.cameras import Calibration
+from dexworld.envs.rendering import Renderer, working_backend
 from dexworld.envs.rotations import about, product, turned
 
 SIZE = 96
+RAY_TRACER = "dexworld.envs.ray_tracer"
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +106,29 @@ def test_the_cube_is_drawn_where_the_calibration_says(drawing, start, camera, ed
     assert rows.min() >= low[1] - 1 and rows.max() <= high[1] + 1
     drawn = np.array([np.ptp(columns) + 1, np.ptp(rows) + 1])
     assert (drawn > high - low - 3).all()
+
+
+def test_a_ray_tracer_draws_cubes_of_another_size_too(drawing, start, monkeypatch):
+    """It draws from a copy of the model that it was given; here one whose pictures OpenGL makes."""
+    backend, edges = working_backend(), (0.06, 0.045, 0.045, 0.07)
+    if backend == "warp":
+        pytest.skip("there is nothing to compare with: no OpenGL here")
+    expected = [drawing.draw("above", SIZE, start, None, edge) for edge in edges]
+
+    class Copying(Renderer):
+        def __init__(self, model, height, width, shadows) -> None:
+            super().__init__(copy.copy(model), height, width, backend)
+
+        def pixels(self, data, camera):
+            return super().pixels(data, self.model.camera(camera).name)
+
+    monkeypatch.setitem(sys.modules, RAY_TRACER, types.SimpleNamespace(RayTracer=Copying))
+    monkeypatch.setattr("dexworld.envs.rendering._fault", lambda backend: None)
+    monkeypatch.setenv("MUJOCO_GL", "warp")
+    traced = Drawing()
+    for edge, picture in zip(edges, expected, strict=True):
+        np.testing.assert_array_equal(traced.draw("above", SIZE, start, None, edge), picture)
+    traced.close()
 
 
 def test_observed_cameras_and_frames():
