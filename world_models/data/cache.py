@@ -18,6 +18,10 @@ from .reader import Dataset
 
 _log = logging.getLogger(__name__)
 _INDEX = "cache.json"
+_REMEDY = (
+    "rebuild it with rebuild=True (on the command line data.rebuild_cache=true), or choose another "
+    "folder for the cache."
+)
 
 Progress = Callable[[int, int], None]
 """Called with the episodes that are done and the episodes that there are."""
@@ -65,6 +69,7 @@ class Cache:
         *,
         transforms: Mapping[str, Transform] | None = None,
         rebuild: bool = False,
+        recompute: bool = False,
         progress: Progress | None = None,
     ) -> Cache:
         """Open the cache of a dataset; build what is not in it yet.
@@ -78,6 +83,7 @@ class Cache:
             folder: where the cache is; None takes a hidden folder inside the dataset.
             transforms: further arrays by name, computed from keys.
             rebuild: replaces a cache of another dataset, or of another transform.
+            recompute: replaces features of another transform, but nothing of another dataset.
             progress: told after every episode of every array.
 
         Raises:
@@ -102,7 +108,9 @@ class Cache:
         place = dataset.folder / CACHE if folder is None else Path(folder)
         wanted: dict[str, Transform | None] = {**dict.fromkeys(keys), **transforms}
         with locked(place / "lock"):
-            _build(place, dataset, wanted, rebuild, progress)
+            index = _index_of(place, dataset, rebuild)
+            _forget_others(place, index, wanted, rebuild or recompute)
+            _build(place, dataset, index, wanted, progress)
         arrays = {name: _mapped(place, name, dataset.frames) for name in wanted}
         lengths = dataset.episodes["length"]
         return cls(
@@ -125,21 +133,15 @@ class Cache:
         return len(self.lengths)
 
 
-def _build(
-    place: Path,
-    dataset: Dataset,
-    wanted: Mapping[str, Transform | None],
-    rebuild: bool,
-    progress: Progress | None,
-) -> None:
+def _index_of(place: Path, dataset: Dataset, rebuild: bool) -> dict[str, Any]:
+    """Return what the cache says it holds; an empty one where it is new, or built anew."""
     fingerprint = dataset.fingerprint()
     index = _read_index(place)
     if index is not None and index["dataset"] != fingerprint:
         if not rebuild:
             raise ValueError(
                 f"the cache {place} was built from other data than {dataset.folder} holds now "
-                f"(fingerprint {index['dataset'][:12]}, and {fingerprint[:12]}): rebuild it with "
-                "rebuild=True, or choose another folder for the cache."
+                f"(fingerprint {index['dataset'][:12]}, and {fingerprint[:12]}): {_REMEDY}"
             )
         index = None
     if index is None:
@@ -147,19 +149,36 @@ def _build(
         write_json(index, place / _INDEX)  # before the arrays: those that are there are not valid
         for path in place.glob("*.npy"):
             path.unlink()
+    return index
+
+
+def _forget_others(
+    place: Path, index: dict[str, Any], wanted: Mapping[str, Transform | None], recompute: bool
+) -> None:
+    """Strike out what another transform has computed under a name that is wanted."""
     built = index["arrays"]
     for name in set(wanted) & set(built):
         described = _described(wanted[name])
         if built[name] == described:
             continue
-        if not rebuild:
+        if not recompute:
             raise ValueError(
                 f"{name!r} in the cache {place} was computed by another transform "
-                f"({built[name]}, and now {described}): rebuild it with rebuild=True, or choose "
-                "another folder for the cache."
+                f"({built[name]}, and now {described}): {_REMEDY}"
             )
         del built[name]
         write_json(index, place / _INDEX)
+
+
+def _build(
+    place: Path,
+    dataset: Dataset,
+    index: dict[str, Any],
+    wanted: Mapping[str, Transform | None],
+    progress: Progress | None,
+) -> None:
+    """Build what is missing."""
+    built = index["arrays"]
     missing = [name for name in wanted if name not in built]
     for number, name in enumerate(missing):
         _log.info("building %s", place / f"{name}.npy")

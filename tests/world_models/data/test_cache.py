@@ -50,11 +50,25 @@ def test_a_cache_of_other_data_is_refused_and_rebuilt_when_told(folder, tmp_path
     place = tmp_path / "cache"
     Cache.open(folder, ["action"], place)
     toy.write(tmp_path / "other", 7, "image")
-    with pytest.raises(ValueError, match=r"was built from other data .* rebuild=True"):
+    remedy = (
+        r"was built from other data .* rebuild=True \(on the command line data.rebuild_cache=true"
+    )
+    with pytest.raises(ValueError, match=remedy):
         Cache.open(tmp_path / "other", ["action"], place)
     assert Cache.open(tmp_path / "other", ["action"], place, rebuild=True).episodes == 7
     with pytest.raises(ValueError, match="was built from other data"):
         Cache.open(folder, ["action"], place)
+
+
+def test_features_may_be_computed_anew_and_another_dataset_is_refused_all_the_same(
+    folder, tmp_path, toy
+):
+    place, colour = tmp_path / "cache", {"colour": mean_colour()}
+    Cache.open(folder, [], place, transforms=colour)
+    toy.write(tmp_path / "other", 7, "image")
+    with pytest.raises(ValueError, match="was built from other data"):
+        Cache.open(tmp_path / "other", [], place, transforms=colour, recompute=True)
+    assert Cache.open(folder, ["action"], place, transforms=colour).episodes == 6
 
 
 def test_a_cache_of_the_dataset_before_it_grew_is_refused(folder, toy):
@@ -86,6 +100,9 @@ def test_features_of_an_encoder_are_computed_once(folder):
         Cache.open(folder, [], transforms=other)
     doubled = Cache.open(folder, [], transforms=other, rebuild=True).arrays["colour"]
     np.testing.assert_allclose(doubled, 2.0 * cache.arrays["colour"], rtol=2e-3)
+    third = {"colour": mean_colour(3.0, "mean 3")}
+    tripled = Cache.open(folder, [], transforms=third, recompute=True).arrays["colour"]
+    np.testing.assert_allclose(tripled, 3.0 * cache.arrays["colour"], rtol=2e-3)
     with pytest.raises(ValueError, match="cannot be called as features"):
         Cache.open(folder, [], transforms={"action": mean_colour()})
     short = Transform("action", lambda frames: frames[1:], "short")
