@@ -37,9 +37,10 @@ def recorded_trajectories(
 ) -> list[Trajectory]:
     """Return the trajectories of a folder, each with where it began.
 
-    Those of a dataset that was collected in the same environment begin where their seed says;
-    those of another dataset from their first `observation.state`, which the environment's
-    `reset(options={"state": ...})` must take.
+    Those of a dataset that was collected in the same environment begin where their seed says, and
+    their `T + 1` rows hold `T` actions; those of another dataset begin at their first
+    `observation.state`, which the environment's `reset(options={"state": ...})` must take, and
+    their `T` rows hold as many actions.
 
     Args:
         path: episodes of `dexworld-teleoperate`, or a dataset.
@@ -66,13 +67,15 @@ def recorded_trajectories(
     trajectories = []
     for index in range(len(dataset)):
         if made is not None:
-            episode = dataset.episode(index, [ACTION])
+            # The last row is that of the last observation: its action repeats the one before.
+            actions = dataset.episode(index, [ACTION])[ACTION][:-1]
             reset: dict[str, Any] = {"seed": int(dataset.episodes["seed"][index])}
         else:
             episode = dataset.episode(index, [ACTION, STATE])
+            actions = episode[ACTION]
             reset = {"options": {"state": episode[STATE][0].astype(np.float64)}}
-        actions = episode[ACTION].reshape(len(episode[ACTION]), -1)
-        trajectories.append(Trajectory(actions[:-1].astype(np.float32), reset))
+        followed = actions.reshape(len(actions), -1).astype(np.float32)
+        trajectories.append(Trajectory(followed, reset))
     return trajectories
 
 

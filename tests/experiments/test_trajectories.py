@@ -19,6 +19,7 @@ from dexworld.experiments.command_line import compose_config
 from dexworld.experiments.statistics import episode_seeds
 from dexworld.experiments.trajectories import recorded_trajectories
 from dexworld.world_models.data.lerobot import Dataset, DatasetWriter, Feature
+from dexworld.world_models.data.push_t_demonstrations import import_demonstrations
 
 PUSH_T = "dexworld/PushT-v0"
 
@@ -75,10 +76,12 @@ def of_others(folder: Path, **columns: Any) -> None:
 
 def test_episodes_of_others_begin_at_their_first_state(tmp_path: Path) -> None:
     state = np.float32([[100.0, 120.0, 256.0, 300.0, 1.5]] * 4)
-    columns = {"observation.state": state, "action": np.zeros((4, 2), np.float32)}
+    columns = {"observation.state": state, "action": np.linspace(-1, 1, 8, dtype=np.float32)}
+    columns["action"] = columns["action"].reshape(4, 2)
     of_others(tmp_path / "theirs", **columns)
     (trajectory,) = recorded_trajectories(tmp_path / "theirs", PUSH_T, {})
-    assert trajectory.actions.shape == (3, 2)
+    # Every row of theirs has an action that was taken, the last one too.
+    np.testing.assert_array_equal(trajectory.actions, columns["action"])
     env = gym.make(PUSH_T)
     seen, _ = env.reset(seed=0, **trajectory.reset)
     np.testing.assert_allclose(seen["state"], state[0], atol=1e-4)
@@ -87,6 +90,41 @@ def test_episodes_of_others_begin_at_their_first_state(tmp_path: Path) -> None:
     )
     starts = replayed.columns(["observation.state"])["observation.state"][::13]
     np.testing.assert_allclose(starts, np.repeat(state[:1], len(starts), axis=0), atol=1e-3)
+
+
+def test_the_last_row_of_ours_holds_no_action_of_its_own(tmp_path: Path) -> None:
+    played = collected(tmp_path / "play", "episodes=1")
+    (trajectory,) = recorded_trajectories(tmp_path / "play", PUSH_T, {})
+    assert played.episodes["length"].tolist() == [13] and len(trajectory.actions) == 12
+    np.testing.assert_array_equal(trajectory.actions, played.episode(0)["action"][:12])
+
+
+def test_demonstrations_are_repeated_to_their_last_action(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    random = np.random.default_rng(0)
+    board = {
+        "img": random.integers(0, 256, (9, 96, 96, 3)).astype(np.float32),
+        "state": np.float32([[100.0, 120.0, 256.0, 300.0, 1.5]] * 9),
+        "action": random.uniform(50, 450, (9, 2)).astype(np.float32),
+        "keypoint": random.uniform(0, 512, (9, 9, 2)).astype(np.float32),
+    }
+    root = zarr.open_group(str(tmp_path / "replay.zarr"), mode="w")
+    for name, values in {
+        **{f"data/{k}": v for k, v in board.items()},
+        "meta/episode_ends": np.array([4, 9]),
+    }.items():
+        root.create_array(name, shape=values.shape, dtype=values.dtype)[:] = values
+    assert import_demonstrations(tmp_path / "replay.zarr", tmp_path / "demonstrations") == 2
+    pixels = {"action": "pixels"}
+    first, second = recorded_trajectories(tmp_path / "demonstrations", PUSH_T, pixels)
+    np.testing.assert_array_equal(first.actions, board["action"][:4])
+    np.testing.assert_array_equal(second.actions, board["action"][4:])
+    given = ["collector=noisy_replay", f"collector.path={tmp_path / 'demonstrations'}"]
+    given += ["collector.scale=0", "+env.kwargs.action=pixels", "steps=4", "episodes=4"]
+    repeated = collected(tmp_path / "mine", *given)
+    whole = [repeated.episode(index, ["action"])["action"][:4] for index in range(4)]
+    parts = (first.actions, second.actions[:4])
+    assert all(any(np.allclose(each, part, atol=0.01) for part in parts) for each in whole)
 
 
 def test_where_episodes_begin_must_be_known(tmp_path: Path) -> None:
