@@ -42,6 +42,7 @@ from dexworld.experiments.evaluation import (
     summarise,
 )
 from dexworld.experiments.filming import Filming, predicted_motion
+from dexworld.experiments.frame_rate import check_rates
 from dexworld.experiments.last_observation import LastObservation
 from dexworld.experiments.prediction_error import PredictionError, summary, told
 from dexworld.experiments.progress import console_of_errors, tracked
@@ -57,6 +58,9 @@ from dexworld.experiments.results import ResultsFolder, finite
 from dexworld.experiments.rough_plans import RoughConfig
 from dexworld.experiments.statistics import episode_seeds
 
+LEARNED_BY = ("planning", "inverse", "belief_policy")
+"""Kinds of agents that act by the configured model."""
+
 
 def evaluate(config: PlanConfig, command: str, console: Console | None = None) -> dict[str, Any]:
     """Evaluate, write the results folder of `config`, and return the metrics.
@@ -67,6 +71,8 @@ def evaluate(config: PlanConfig, command: str, console: Console | None = None) -
     console = console or console_of_errors()
     seeds = _seeds(config)
     agent, make_env = wiring.make_agent_and_env(config)
+    probe = make_env()
+    _check_rates(config, probe.metadata.get("render_fps"))
     resolved = OmegaConf.to_yaml(OmegaConf.structured(config))
     folder = ResultsFolder(
         Path(config.output), resolved, OmegaConf.to_yaml(decisive(config)), config.existing
@@ -76,7 +82,6 @@ def evaluate(config: PlanConfig, command: str, console: Console | None = None) -
     agent.start(missing)  # an agent that cannot act in one of them says so before all of them
 
     observers: list[Observer] = []
-    probe = make_env()
     rule, films = getattr(probe.unwrapped, "success_rule", None), probe.render_mode == FILMED
     probe.close()
     if films:
@@ -121,6 +126,14 @@ def _seeds(config: PlanConfig) -> list[int]:
     if config.first_seed is not None:
         return list(range(config.first_seed, config.first_seed + config.episodes))
     return episode_seeds(config.seed, config.stage, config.episodes)
+
+
+def _check_rates(config: PlanConfig, rate: float | None) -> None:
+    """Raise `ValueError` where an agent's learned models keep another time than the environment."""
+    if config.model.kind != "latent" or config.agent.kind not in LEARNED_BY:
+        return
+    inverse = config.agent.path if config.agent.kind == "inverse" else None
+    check_rates((config.model.path, inverse), rate, config.env.id)
 
 
 def _telling(config: PlanConfig, observes: frozenset[str]) -> EnvMaker:

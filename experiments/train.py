@@ -30,6 +30,7 @@ from dexworld.experiments.command_line import (
     settings_help,
 )
 from dexworld.experiments.dexwm_training import make_dexwm
+from dexworld.experiments.frame_rate import FPS
 from dexworld.experiments.frame_training import make_patch_decoder, make_tiny_encoder
 from dexworld.experiments.head_training import make_heads
 from dexworld.experiments.inverse_training import make_inverse
@@ -154,6 +155,8 @@ def train(config: TrainConfig, command: str, console: Console | None = None) -> 
             "path": Path(config.data.path).name,
             "episodes": len(lengths),
             "frames": int(lengths.sum()),
+            "validation_fraction": config.data.validation_fraction,
+            FPS: dataset.fps,
             "fingerprint": data.fingerprint,
         },
         "seed": config.seed,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from omegaconf import MISSING
 
 from dexworld.experiments.environments import environment
+from dexworld.experiments.frame_rate import check_rates
 from dexworld.experiments.schema import build, schema
 from dexworld.experiments.trajectories import collected_with
 from dexworld.world_models.configuration import from_json, to_json
@@ -315,18 +316,16 @@ def make_data(
     keys = list(dict.fromkeys(keys))
     outcomes = {data.reward: REWARD} if config.kind == HEADS else {}
     outcomes |= {data.terminal: TERMINAL} if outcomes and data.terminal else {}
-    transforms: dict[str, Transform] = {}
-    if config.freeze_encoder:
-        transforms[LATENT] = frozen_encoder(model, data.observes)
+    frozen = {LATENT: frozen_encoder(model, data.observes)} if config.freeze_encoder else {}
     cache = Cache.open(
         dataset,
         [*map(column, keys), *outcomes, ACTION],
-        transforms=transforms,
-        rebuild=data.rebuild_cache or bool(transforms),
+        transforms=frozen,
+        rebuild=data.rebuild_cache,
+        recompute=True,
         progress=progress,
     )
-    names = {column(key): key for key in keys} | dict.fromkeys(transforms, LATENT)
-    names |= outcomes
+    names = {column(key): key for key in keys} | dict.fromkeys(frozen, LATENT) | outcomes
 
     def draw(settings: WindowSettings, count: int, episodes: NDArray[np.int64]) -> WindowSampler:
         return WindowSampler(
@@ -343,11 +342,11 @@ def make_data(
     longest = min(furthest, int(cache.lengths[validate].max()) - 1)
     single = WindowSettings(longest + 1, (1, 1), 1, past)
     measured = draw(single, VALIDATION_WINDOWS, validate).batch(0)
-    fingerprint = cache.dataset.fingerprint()
+    fingerprints = [dataset.fingerprint(), *(each.fingerprint for each in frozen.values())]
     return TrainingData(
         lambda index, rank, world: _renamed(sampler.batch(index, rank, world), names),
         _renamed(measured, names),
-        ".".join([fingerprint, *(each.fingerprint for each in transforms.values())]),
+        ".".join(fingerprints),
     )
 
 
@@ -355,8 +354,7 @@ def frozen_encoder(model: LatentWorldModel, observes: list[str]) -> Transform:
     """Return the transform that encodes all frames of a dataset once."""
     if len(observes) != 1:
         raise ValueError(f"freeze_encoder=true encodes one observation, not {observes}.")
-    settings = model.config
-    parts = [settings.encoder, settings.points, settings.points_in_latent]
+    parts = [model.config.encoder, model.config.points, model.config.points_in_latent]
     digest = hashlib.sha256(repr([to_json(part) for part in parts]).encode())
     for name, tensor in model.encoder.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -370,8 +368,7 @@ def frozen_encoder(model: LatentWorldModel, observes: list[str]) -> Transform:
 
 
 def _renamed(windows: Windows, names: Mapping[str, str]) -> Windows:
-    frames = {names[key]: value for key, value in windows.frames.items()}
-    return dataclasses.replace(windows, frames=frames)
+    return dataclasses.replace(windows, frames={names[k]: v for k, v in windows.frames.items()})
 
 
 def training_settings(config: TrainConfig) -> TrainingSettings:
@@ -381,8 +378,11 @@ def training_settings(config: TrainConfig) -> TrainingSettings:
 
 
 def open_dataset(config: TrainConfig) -> Dataset:
-    """Return the dataset; its errors say what is wrong with it."""
-    return Dataset(Path(config.data.path))
+    """Return the dataset; its errors say what is wrong with it, or with models of another rate."""
+    dataset = Dataset(Path(config.data.path))
+    if config.kind in AHEAD:
+        check_rates((config.initial, config.world_model), dataset.fps, str(dataset.folder))
+    return dataset
 
 
 def make_world_model(

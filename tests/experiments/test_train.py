@@ -101,6 +101,8 @@ def test_a_training_leaves_a_model_and_what_is_known_of_it(run_train, tmp_path: 
     assert metrics["steps"] == 12 and metrics["resumed_from"] == 0 and metrics["seed"] == 3
     assert metrics["data"]["path"] == "play"
     assert (metrics["data"]["episodes"], metrics["data"]["frames"]) == (6, 240)
+    assert metrics["data"]["fps"] == 10
+    assert metrics["data"]["validation_fraction"] == 0.05
     assert {"latent_1", "agent_25", "keypoints_5_static", "shuffled_10"} <= set(metrics["errors"])
     model = LatentWorldModel.from_pretrained(out / "model")
     assert len(model.predictors) == 2 and model.metadata == metrics

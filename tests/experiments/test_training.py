@@ -399,6 +399,21 @@ def test_latents_of_another_encoder_are_encoded_anew(configured: Configure, tmp_
     assert found[0].fingerprint != found[1].fingerprint
 
 
+def test_a_frozen_encoder_does_not_excuse_a_cache_of_other_data(
+    configured: Configure, pushed: Path, pushes: Callable[..., Path], tmp_path: Path
+) -> None:
+    sees = {"observes": ["keypoints"]}
+    made(configured(sees)).save_pretrained(tmp_path / "first")
+    config = configured(sees, initial=str(tmp_path / "first"), freeze_encoder=True)
+    make_world_model(config, open_dataset(config))
+    pushes(pushed, existing="append")
+    with pytest.raises(ValueError, match=r"other data than .* data\.rebuild_cache=true"):
+        make_world_model(config, open_dataset(config))
+    config.data.rebuild_cache = True
+    _, data = make_world_model(config, open_dataset(config))
+    assert data.fingerprint.startswith(Dataset(pushed).fingerprint())
+
+
 def test_numbers_can_be_encoded_once_too(configured: Configure, tmp_path: Path) -> None:
     sees = {"observes": ["keypoints"]}
     made(configured(sees)).save_pretrained(tmp_path / "first")
