@@ -12,15 +12,13 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
 from hydra.core.config_store import ConfigStore
 from numpy.typing import NDArray
 from omegaconf import MISSING
 
-from dexworld.experiments.environments import environment
+from dexworld.experiments.action_bounds import action_bounds
 from dexworld.experiments.frame_rate import check_rates
 from dexworld.experiments.schema import build, schema
-from dexworld.experiments.trajectories import collected_with
 from dexworld.world_models.configuration import from_json, to_json
 from dexworld.world_models.data.cache import Cache, Progress, Transform
 from dexworld.world_models.data.lerobot import Dataset
@@ -201,34 +199,6 @@ def _check_taught(dataset: Dataset, model: LatentConfig) -> None:
             raise ValueError(
                 f"model.decoder.size={size}, but the frames of {dataset.folder} are {shape}."
             )
-
-
-def action_bounds(dataset: Dataset) -> tuple[list[float], list[float]]:
-    """Return least and greatest action of the environment that a dataset was collected in.
-
-    Of a dataset that does not say which one, actions are taken to be normalised, in [-1, 1].
-
-    Raises:
-        ValueError: the environment's actions have no bounds, or those of the dataset leave [-1, 1].
-    """
-    remedy = "give model.action_low=[...] and model.action_high=[...]."
-    made = collected_with(dataset.folder)
-    if made is not None:
-        env = environment(made["env"]["id"], made["env"]["kwargs"], made["env"]["steps"], ())()
-        space = env.action_space
-        env.close()
-        if not isinstance(space, Box) or not space.is_bounded():
-            raise ValueError(f"actions of {made['env']['id']}, {space}, have no bounds: {remedy}")
-        return space.low.flatten().tolist(), space.high.flatten().tolist()
-    actions = dataset.columns([ACTION])[ACTION]
-    least, greatest = float(actions.min()), float(actions.max())
-    if not -1.0 <= least <= greatest <= 1.0:
-        raise ValueError(
-            f"{dataset.folder} does not say which environment it was collected in, and its actions "
-            f"reach from {least:g} to {greatest:g}: {remedy}"
-        )
-    size = math.prod(dataset.features[ACTION].shape)
-    return [-1.0] * size, [1.0] * size
 
 
 def _some_numbers(

@@ -1,4 +1,4 @@
-"""What is trained on what: models with their first weights, windows, bounds, frozen encoders."""
+"""What is trained on what: models with their first weights, windows, frozen encoders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from dexworld.experiments.schema import schema
 from dexworld.experiments.training import (
     DataConfig,
     TrainConfig,
-    action_bounds,
     chosen_episodes,
     column,
     make_data,
@@ -27,9 +26,8 @@ from dexworld.experiments.training import (
     training_settings,
     with_defaults,
 )
-from dexworld.experiments.trajectories import COLLECTION
 from dexworld.world_models.configuration import from_json
-from dexworld.world_models.data.lerobot import Dataset, DatasetWriter, Feature
+from dexworld.world_models.data.lerobot import Dataset
 from dexworld.world_models.latent import LATENT, LatentConfig, LatentWorldModel
 from dexworld.world_models.predictors import PredictorConfig
 from dexworld.world_models.training_settings import TrainingSettings
@@ -174,38 +172,7 @@ def test_weights_that_do_not_fit_are_refused(configured: Configure, tmp_path: Pa
         made(configured(initial=str(tmp_path / "nothing")))
 
 
-# Bounds of actions
-
-
-def recorded(folder: Path, env_id: str | None, actions: np.ndarray, **kwargs: Any) -> Dataset:
-    made = {COLLECTION: {"env": {"id": env_id, "kwargs": kwargs, "steps": 5}}} if env_id else {}
-    features = {"action": Feature("float32", actions.shape[1:])}
-    with DatasetWriter(folder, features, 10, robot_type="toy", info=made) as writer:
-        writer.add_episode({"action": actions.astype(np.float32)}, task="t")
-    return Dataset(folder)
-
-
-def test_bounds_are_those_of_the_recorded_environment(tmp_path: Path) -> None:
-    actions = np.full((4, 2), 0.5)
-    dataset = recorded(tmp_path / "a", "dexworld/PushT-v0", actions)
-    assert action_bounds(dataset) == ([-1.0, -1.0], [1.0, 1.0])
-    dataset = recorded(tmp_path / "b", "dexworld/PushT-v0", actions, action="pixels")
-    assert action_bounds(dataset) == ([0.0, 0.0], [512.0, 512.0])
-    dataset = recorded(tmp_path / "c", "Pendulum-v1", actions[:, :1])
-    assert action_bounds(dataset) == ([-2.0], [2.0])
-    dataset = recorded(tmp_path / "d", "CartPole-v1", actions[:, :1])
-    with pytest.raises(ValueError, match=r"CartPole-v1.*have no bounds: give model.action_low"):
-        action_bounds(dataset)
-
-
-def test_actions_of_nowhere_are_normalised_or_said(tmp_path: Path, configured: Configure) -> None:
-    assert action_bounds(recorded(tmp_path / "a", None, np.full((4, 3), -1.0))) == (
-        [-1.0] * 3,
-        [1.0] * 3,
-    )
-    dataset = recorded(tmp_path / "b", None, np.linspace(-1, 500, 8).reshape(4, 2))
-    with pytest.raises(ValueError, match=r"does not say.*from -1 to 500: give model.action_low"):
-        action_bounds(dataset)
+def test_bounds_of_actions_may_be_given(configured: Configure) -> None:
     model = made(configured(model={"action_low": [-2.0, -3.0], "action_high": [1.0, 4.0]}))
     assert model.action_space.low.tolist() == [-2.0, -3.0]
     assert model.action_space.high.tolist() == [1.0, 4.0]
