@@ -5,7 +5,35 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dexworld.world_models.cdit import Causal
+from dexworld.world_models.shared_attention import Memory
 from tests.world_models.toy_dexwm import frames, movements, toy_model
+
+
+def test_frames_look_back_on_themselves_and_strictly_earlier_ones() -> None:
+    # Keys are alike, so that what is found is the mean of what may be seen: of frames 0 to i.
+    count, tokens = 4, 3
+    keys = torch.zeros(1, 2, count * tokens, 5)
+    values = torch.arange(float(count)).repeat_interleave(tokens)[:, None].expand(1, 2, -1, 5)
+    found = Causal(Memory(keys, values), tokens)(torch.randn(1, count, 2, tokens, 5))
+    expected = torch.tensor([0.0, 0.5, 1.0, 1.5])
+    torch.testing.assert_close(found, expected[:, None, None, None].expand_as(found))
+
+
+@pytest.mark.parametrize("positions", ["slots", "rotary"])
+def test_tokens_attend_to_those_of_their_own_frame_alone(positions: str) -> None:
+    model = toy_model(positions)
+    for block in model.predictor.blocks:
+        for parameter in block.across.out.parameters():
+            parameter.data.zero_()  # nothing is seen of other frames
+    seen, moved = frames(1, 4), movements(1, 4)
+    with torch.no_grad():
+        before = model.predictor(seen, moved)
+        for frame in range(4):
+            other = seen.clone()
+            other[:, frame, 0] += 1  # one patch, which all patches of the frame attend to
+            changes = (model.predictor(other, moved) - before).abs().amax(-1)[0] > 1e-9
+            assert changes[frame].all() and int(changes.any(-1).sum()) == 1
 
 
 @pytest.mark.parametrize("positions", ["slots", "rotary"])
