@@ -25,6 +25,7 @@ from dexworld.world_models.base import HOLD_ACTION
 from dexworld.world_models.configuration import to_json
 from dexworld.world_models.data.layout import CACHE, PENDING
 from dexworld.world_models.data.lerobot import Dataset, DatasetWriter
+from dexworld.world_models.interruption import Interruption, polite_end
 from dexworld.world_models.latent import LatentWorldModel
 from dexworld.world_models.training_settings import TrainingSettings
 
@@ -36,7 +37,8 @@ class Rounds:
 
     Before each round but the first the agent of the last one plays seeded episodes, with some
     noise, which are added to a copy of the data; and the model goes on learning, on all of it.
-    Whoever is interrupted goes on where it stopped.
+    Whoever is interrupted goes on where it stopped: a request to end is heard between groups of
+    episodes, before the model learns, and between its steps.
 
     Args:
         config: all settings.
@@ -72,12 +74,19 @@ class Rounds:
         return self._tasks[number]
 
     def refresh(self, policy: Policy, number: int) -> None:
-        """Make the model of a round after the first; what is there already is kept."""
+        """Make the model of a round after the first; what is there already is kept.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C or SIGTERM; the episodes and steps until then are kept.
+        """
         if (self.folder(number) / "model").exists():
             return
-        self._copy_data()
-        self._play(policy, number)
-        self._learn(number)
+        with polite_end() as interruption:
+            self._copy_data()
+            self._play(policy, number, interruption)
+            if interruption.requested:
+                raise KeyboardInterrupt
+            self._learn(number)
 
     def real_steps(self, number: int, decisions: int) -> int | None:
         """Return the steps of the environment that the agent has learned from so far.
@@ -109,8 +118,8 @@ class Rounds:
         shutil.copytree(self.config.starts.path, unfinished, ignore=ignored)
         unfinished.rename(self.data)
 
-    def _play(self, policy: Policy, number: int) -> None:
-        """Add the agent's episodes to the data."""
+    def _play(self, policy: Policy, number: int, interruption: Interruption) -> None:
+        """Add the agent's episodes to the data, until they are enough or somebody wants to end."""
         count = self.config.refresh.episodes
         before = len(Dataset(self.config.starts.path)) + (number - 1) * count
         # Other seeds than those of the data, which may have been collected with the same base.
@@ -127,11 +136,13 @@ class Rounds:
                 existing="append",
             ) as writer:
                 done = writer.episodes - before
-                episodes = Collector(workers).collect(seeds, done)
+                collector = Collector(workers)
                 title = f"{self.config.algorithm.name} in {self.config.env.id}"
-                results = (_written(writer, each, title) for each in episodes)
+                results = (_written(writer, e, title) for e in collector.collect(seeds, done))
                 for _ in tracked(results, len(seeds) - done, title, self.console):
-                    pass
+                    whole = (writer.episodes - before) % collector.group == 0
+                    if interruption.requested and whole:
+                        break
         finally:
             workers.close()
 

@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from dexworld.agents.belief_policy import BeliefPolicy
-from dexworld.agents.decider import FRAME
+from dexworld.agents.decider import FRAME, PIXELS
 from dexworld.agents.goal_features import GoalFeatures, measured
 from dexworld.agents.imagination_training import ImaginationSettings
 from dexworld.agents.learner import Learner
@@ -32,7 +32,12 @@ from dexworld.experiments.config import (
 )
 from dexworld.experiments.evaluation import EpisodeResult, run_episodes
 from dexworld.experiments.exploitation_gap import ExploitationGap
-from dexworld.experiments.imagined_task import UnsolvedStarts, predicted, rewards_of, success_of
+from dexworld.experiments.imagined_task import (
+    PREDICTED,
+    UnsolvedStarts,
+    rewards_of,
+    success_of,
+)
 from dexworld.experiments.last_observation import LastObservation
 from dexworld.experiments.schema import build, schema
 from dexworld.experiments.training import column
@@ -56,6 +61,8 @@ class StartsConfig:
     goal_after: list[int] | None = field(default_factory=lambda: [25, 25])
     """Fewest and most steps from a start to the frame of its episode that is the goal; null: no
     goals, which is for rewards that need none."""
+    replace: bool = True
+    """Whether a frame may be drawn again and again; else it is an error when all have been."""
 
 
 @dataclass
@@ -64,7 +71,8 @@ class RewardConfig:
 
     kind: str = "progress"
     """progress (the cost goes down), nearness (the cost is low), or predicted (the environment's
-    own, by a model that has learned it)."""
+    own, as a model that has learned it says, or the simulator; one that takes several steps at once
+    says that of the last)."""
     scale: float = 0.02
     """Reward per unit of the objective's cost."""
     near: float | None = None
@@ -72,7 +80,7 @@ class RewardConfig:
     away less and less (near log(1 + cost / near) goes down); everything counts the same where
     null."""
     success: float = 2.0
-    """Reward of success, which ends the episode."""
+    """Reward of success, which ends the episode; it is added to any kind, and 0 adds nothing."""
 
 
 @dataclass
@@ -89,7 +97,7 @@ class AlgorithmConfig:
     """What is between the layers, a class of torch.nn: ReLU, Tanh, SiLU, ..."""
     features: str = "goal"
     """What comes before the first layer: goal (normalised, and how far the goals are), planar (a
-    pusher, a body and their goals in the plane, seen from the body), or none."""
+    pusher, a body and their goals in the plane, seen from the body), or none, which is for pixels."""
     device: str = "cpu"
     """Where it computes; small networks are fastest on cpu."""
 
@@ -226,13 +234,19 @@ class Task:
         probe.close()
         return found
 
-    def _rewards(self) -> dict[str, Reward] | None:
+    def _rewards(self) -> dict[str, Reward]:
         chosen, terms = self.config.reward, vars(self.config.objective).values()
         objective = None
         if any(term is not None for term in terms):
             objective = wiring.make_objective(self.config.objective)
         return rewards_of(
-            chosen.kind, objective, chosen.scale, chosen.near, self.success, chosen.success
+            chosen.kind,
+            self.mapped,
+            objective,
+            chosen.scale,
+            chosen.near,
+            self.success,
+            chosen.success,
         )
 
     @cached_property
@@ -243,7 +257,9 @@ class Task:
             raise ValueError(f"starts.goal_after={ahead}: give fewest and most, two numbers.")
         columns = {key: column(key) for key in sorted(self.model.observes)}
         goal_after = None if ahead is None else (ahead[0], ahead[1])
-        starts = DatasetStarts(self.dataset, columns, goal_after=goal_after)
+        starts = DatasetStarts(
+            self.dataset, columns, goal_after=goal_after, replace=self.config.starts.replace
+        )
         if self.success is None:
             return starts
         return UnsolvedStarts(starts, self.model, self.success)
@@ -308,6 +324,11 @@ class Task:
             return {"features_extractor_class": PlanarFeatures}
         if kind != "goal":
             raise ValueError(f"algorithm.features={kind!r}: choose goal, planar or none.")
+        if PIXELS in self.config.observes:
+            raise ValueError(
+                "algorithm.features=goal normalises numbers, and pixels are observed: set "
+                "algorithm.features=none, and stable-baselines3 sees them through its own network."
+            )
         seen, _ = self.imagined(MEASURED).reset(seed=self.config.seed)
         return {
             "features_extractor_class": GoalFeatures,
@@ -326,8 +347,15 @@ class Task:
         """Return the policy's real episodes, and what it earned in them and in the model."""
         agent = self.agent(policy)
         make = wiring.make_env(self.plan, agent.observes)
-        rewards = [predicted] if self.rewards is None else list(self.rewards.values())
-        gap = ExploitationGap(agent, rewards, self.success)
+        told = {name: term for name, term in self.rewards.items() if name != PREDICTED}
+        chunk = self.model.config.chunk if isinstance(self.model, LatentWorldModel) else 1
+        gap = ExploitationGap(
+            agent,
+            list(told.values()),
+            self.success,
+            predicted=self.rewards.get(PREDICTED),
+            steps=chunk,
+        )
         results = run_episodes(
             agent, lambda: LastObservation(make()), seeds, self.config.parallel, [gap]
         )

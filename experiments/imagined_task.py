@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dexworld.envs.imagination import Reward, Success
+from dexworld.envs.imagination import Reward, Success, predicted_reward
 from dexworld.envs.imagined_starts import StartStates
 from dexworld.envs.push_t.geometry import fitted_poses
 from dexworld.envs.push_t.success import CoverageRule, PoseRule
@@ -19,6 +19,8 @@ from dexworld.planners.base import Objective
 from dexworld.world_models.base import GOAL_PREFIX, Observation, State, WorldModel
 
 AGENT, KEYPOINTS = "agent", "keypoints"
+PREDICTED = "predicted"
+"""Kind of reward, and its term: the environment's own, as the model predicts it."""
 TRIES = 50
 """Times that starts are drawn before giving up on finding some that are not yet solved."""
 
@@ -70,11 +72,6 @@ class Bonus:
     def __call__(self, before: State, actions: Tensor, after: State, goal: State | None) -> Tensor:
         """Return the rewards `[B]`."""
         return self.size * self.success(after, goal).double()
-
-
-def predicted(before: State, actions: Tensor, after: State, goal: State | None) -> Tensor:
-    """Return the reward that a model has learned to predict `[B]`."""
-    return after["reward"]
 
 
 def cost_of(objective: Objective, state: State, actions: Tensor, goal: State | None) -> Tensor:
@@ -177,28 +174,31 @@ class UnsolvedStarts:
 
 def rewards_of(
     kind: str,
+    model: WorldModel,
     objective: Objective | None,
     scale: float,
     near: float | None,
     success: Success | None,
     bonus: float,
-) -> dict[str, Reward] | None:
-    """Return the terms of the reward by name; None: what the model predicts.
+) -> dict[str, Reward]:
+    """Return the terms of the reward by name: that of the kind, and `success` where it is paid.
 
     Raises:
-        ValueError: an unknown kind, one whose objective or success is missing, or a `near` that is
-            not positive.
+        ValueError: an unknown kind, one whose objective or success is missing or that the model does
+            not predict, or a `near` that is not positive.
     """
     kinds: dict[str, type[Progress]] = {"progress": Progress, "nearness": Nearness}
-    if kind == "predicted":
-        return None
-    if kind not in kinds:
-        raise ValueError(f"reward.kind={kind!r}: choose one of {[*kinds, 'predicted']}.")
-    if objective is None:
+    terms: dict[str, Reward]
+    if kind == PREDICTED:
+        terms = {kind: predicted_reward(model)}
+    elif kind not in kinds:
+        raise ValueError(f"reward.kind={kind!r}: choose one of {[*kinds, PREDICTED]}.")
+    elif objective is None:
         raise ValueError(f"reward.kind={kind} needs an objective, e.g. objective=push_t.")
-    if near is not None and not near > 0:
+    elif near is not None and not near > 0:
         raise ValueError(f"reward.near={near}: give a positive cost, or null.")
-    terms: dict[str, Reward] = {kind: kinds[kind](objective, scale, near)}
+    else:
+        terms = {kind: kinds[kind](objective, scale, near)}
     if bonus and success is None:
         raise ValueError(
             f"reward.success={bonus}, and success of this environment cannot be told of the "

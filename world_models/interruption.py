@@ -18,23 +18,25 @@ class Interruption:
 
     requested: bool = False
 
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: the first is a request, a second one raises `KeyboardInterrupt`."""
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
 
 @contextlib.contextmanager
 def polite_end() -> Iterator[Interruption]:
     """While this context is open, Ctrl-C and SIGTERM are a request; a second one ends at once.
 
-    What was to happen on these signals before happens again afterwards. Python delivers signals
-    to the main thread alone: in another one this changes nothing.
+    What was to happen on these signals before happens again afterwards. Work within other work ends
+    with it: a context inside another one has the same interruption. Python delivers signals to the
+    main thread alone: in another one this changes nothing.
     """
-    interruption = Interruption()
-
-    def request(number: int, frame: FrameType | None) -> None:
-        if interruption.requested:
-            raise KeyboardInterrupt
-        interruption.requested = True
-
     in_main_thread = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, request) for number in SIGNALS if in_main_thread}
+    around = signal.getsignal(SIGNALS[0]) if in_main_thread else None
+    interruption = around if isinstance(around, Interruption) else Interruption()
+    before = {number: signal.signal(number, interruption) for number in SIGNALS if in_main_thread}
     try:
         yield interruption
     finally:

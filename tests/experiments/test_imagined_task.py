@@ -11,13 +11,13 @@ from dexworld.envs.push_t.geometry import KEYPOINTS, placed
 from dexworld.envs.push_t.success import CoverageRule, PoseRule
 from dexworld.envs.simulator_model import SimulatorModel
 from dexworld.experiments.imagined_task import (
+    PREDICTED,
     Bonus,
     Nearness,
     Progress,
     RuleSuccess,
     UnsolvedStarts,
     cost_of,
-    predicted,
     rewards_of,
     success_of,
     task_states,
@@ -145,15 +145,31 @@ def test_what_is_gained_close_to_the_goal_counts_more() -> None:
 
 def test_terms_by_name() -> None:
     success, objective = RuleSuccess(PoseRule()), KeypointDistance()
-    terms = rewards_of("progress", objective, 0.1, None, success, 2.0)
-    assert terms is not None and list(terms) == ["progress", "success"]
+    terms = rewards_of("progress", Blind(), objective, 0.1, None, success, 2.0)
+    assert list(terms) == ["progress", "success"]
     assert isinstance(terms["success"], Bonus)
     goal, actions = told(STATES), torch.zeros(3, 2)
     assert terms["success"](goal, actions, goal, goal).tolist() == [2.0] * 3
-    assert list(rewards_of("nearness", objective, 0.1, None, None, 0.0) or {}) == ["nearness"]
-    assert rewards_of("predicted", None, 0.1, None, None, 0.0) is None
-    after = {"reward": torch.tensor([0.25])}
-    assert predicted({}, torch.zeros(1, 2), after, None).tolist() == [0.25]
+    assert list(rewards_of("nearness", Blind(), objective, 0.1, None, None, 0.0)) == ["nearness"]
+
+
+def test_what_a_model_predicts_is_a_term_beside_the_bonus() -> None:
+    model, after = SimulatorModel("dexworld/PushT-v0", threads=1), {"reward": torch.tensor([0.25])}
+    terms = rewards_of(PREDICTED, model, None, 0.1, None, RuleSuccess(PoseRule()), 2.0)
+    assert list(terms) == [PREDICTED, "success"]
+    assert terms[PREDICTED]({}, torch.zeros(1, 2), after, None).tolist() == [0.25]
+    assert list(rewards_of(PREDICTED, model, None, 0.1, None, None, 0.0)) == [PREDICTED]
+    with pytest.raises(ValueError, match=r"set reward.success=0"):
+        rewards_of(PREDICTED, model, None, 0.1, None, None, 2.0)
+    with pytest.raises(ValueError, match=r"Blind predicts no reward"):
+        rewards_of(PREDICTED, Blind(), None, 0.1, None, None, 0.0)
+
+
+class Blind(SimulatorModel):
+    predicts = frozenset()
+
+    def __init__(self) -> None:
+        super().__init__("dexworld/PushT-v0", threads=1)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +182,9 @@ def test_terms_by_name() -> None:
 )
 def test_rewards_that_cannot_be(kind, objective, bonus, message) -> None:
     with pytest.raises(ValueError, match=message):
-        rewards_of(kind, objective, 1.0, None, None, bonus)
+        rewards_of(kind, Blind(), objective, 1.0, None, None, bonus)
     with pytest.raises(ValueError, match=r"reward.near=0.0: give a positive cost"):
-        rewards_of("progress", KeypointDistance(), 1.0, 0.0, None, 0.0)
+        rewards_of("progress", Blind(), KeypointDistance(), 1.0, 0.0, None, 0.0)
 
 
 def test_an_objective_of_what_states_do_not_tell() -> None:

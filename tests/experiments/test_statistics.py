@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 
 from dexworld.experiments.statistics import (
     STAGES,
     episode_seeds,
     percentiles,
+    standard_error,
     wilson_interval,
 )
 
@@ -73,3 +75,13 @@ def test_percentiles() -> None:
     assert percentiles([3.0]) == {"p50": 3.0, "p95": 3.0}
     values = [float(value) for value in range(101)]
     assert percentiles(values) == pytest.approx({"p50": 50.0, "p95": 95.0})
+
+
+def test_the_standard_error_is_that_of_a_mean() -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(2.0, 3.0, (4000, 25)).mean(axis=1)
+    assert means.std() == pytest.approx(3.0 / 5, rel=0.05)
+    told = [standard_error(each) for each in rng.normal(2.0, 3.0, (4000, 25))]
+    assert np.mean(told) == pytest.approx(3.0 / 5, rel=0.05)
+    assert standard_error([1.0, 3.0]) == pytest.approx(1.0)
+    assert np.isnan(standard_error([1.0]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from io import StringIO
@@ -11,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dexworld.agents.goal_features import GoalFeatures
 from dexworld.agents.planar_features import PlanarFeatures
 from dexworld.agents.policy import load_policy
+from dexworld.experiments import agent_rounds, collect
 from dexworld.experiments import config as wiring
 from dexworld.experiments import train_agent as command
 from dexworld.experiments.agent_rounds import Rounds
@@ -28,6 +33,7 @@ from dexworld.experiments.agent_training import (
     register_schemas,
     settings_of,
 )
+from dexworld.experiments.collection import register_schemas as register_collection
 from dexworld.experiments.command_line import compose_config
 from dexworld.experiments.train_agent import print_metrics, train_agent
 from dexworld.world_models.data.lerobot import Dataset
@@ -214,6 +220,104 @@ def test_what_the_policy_sees_is_normalised(configured) -> None:
     assert features[:, :2].mean(0).abs().max() < 0.5 and 0.5 < float(features[:, :2].std()) < 2.0
 
 
+@pytest.fixture(scope="module")
+def play_pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Collect a little self-play as frames."""
+    register_collection()
+    GlobalHydra.instance().clear()
+    folder = tmp_path_factory.mktemp("play_pixels") / "play"
+    given = ["episodes=3", "steps=40", "images=png", "pixels_size=64", f"output={folder}"]
+    collect.collect(compose_config("collect", given), "dexworld-collect", QUIET)
+    return folder
+
+
+SEEN_AS_FRAMES = ["model.path=push_t_pixels", "frame=keypoints"]
+SEEN_AS_FRAMES += ["++env.kwargs={physics: mujoco, pixels_size: 64, goal_in_pixels: false}"]
+
+
+@pytest.mark.slow
+def test_a_policy_that_sees_frames_which_the_model_decodes(
+    run, run_plan, play_pixels: Path, tmp_path: Path
+) -> None:
+    given = [*SEEN_AS_FRAMES, f"starts.path={play_pixels}", "observes=[pixels]"]
+    status, _, error = run(*given)
+    assert status == 2 and "set algorithm.features=none" in error
+    given += ["algorithm.features=none", "training={steps: 64, evaluate_every: 64}"]
+    status, _, error = run(*given)
+    assert status == 0, error
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["trained_in"] == "push_t_pixels" and metrics["episodes"] == 4
+    policy: Any = load_policy(str(tmp_path / "out" / "policy.zip"), "PPO")
+    assert policy.observation_space["goal_pixels"].shape == (3, 64, 64)
+    acting = ["agent=belief_policy", f"agent.path={tmp_path / 'out' / 'policy.zip'}"]
+    acting += ["agent.increment=0.3125", "env=push_t_goal", "model=latent", "episodes=1"]
+    acting += ["videos=0", "floors=false", f"output={tmp_path / 'plan'}"]
+    status, _, error = run_plan(*acting, SEEN_AS_FRAMES[0], SEEN_AS_FRAMES[2])
+    assert status == 0, error
+
+
+# The environment's own reward
+
+OWN = ["env=push_t", "env.episode_steps=20", "starts.goal_after=null", "reward.kind=predicted"]
+
+
+@pytest.mark.parametrize("bonus", [0.0, 2.0])
+def test_the_reward_that_a_model_has_learned(configured, bonus: float) -> None:
+    config = configured(*OWN, "model.path=push_t_value", f"reward.success={bonus}")
+    env = Task(config).imagined(8)
+    assert env.success is not None
+    env.reset(seed=0)
+    found = success_at(env, 3)
+    assert found["_is_success"].tolist()[3] is False and found["final_info"]["is_success"][3]
+    told = found["final_info"]
+    paid = told["reward_predicted"][3] + (bonus if bonus else 0.0)
+    assert ("reward_success" in told) == bool(bonus) and found["rewards"][3] == paid
+    metrics = train_agent(config, "command", QUIET)
+    assert metrics["trained_in"] == "push_t_value" and metrics["real_steps"] == 300_000
+    assert np.isfinite(metrics["exploitation_gap"])
+
+
+def success_at(env: Any, copy: int) -> dict[str, Any]:
+    """Have a copy succeed in the next step; return what is told of it."""
+    env.success = lambda state, goal: torch.arange(env.num_envs) == copy
+    rewards_success = env.reward_terms.get("success")
+    if rewards_success is not None:
+        env.reward_terms["success"] = dataclasses.replace(rewards_success, success=env.success)
+    _, rewards, _, _, info = env.step(np.zeros((env.num_envs, 2), np.float32))
+    return {**info, "rewards": rewards}
+
+
+def test_what_the_environment_pays_is_what_the_simulator_predicts(configured) -> None:
+    config = configured(*OWN, "model=simulator_state", "model.threads=1", "reward.success=0")
+    metrics = train_agent(config, "command", QUIET)
+    # No episode of so short a training succeeds: of every decision all five steps are paid.
+    assert metrics["success_rate"] == 0
+    assert metrics["real_return"] == pytest.approx(metrics["mean_return"], abs=1e-9)
+    assert metrics["mean_return"] > 0
+    assert metrics["exploitation_gap"] == pytest.approx(0.0, abs=0.05)
+    assert metrics["exploitation_gap_error"] < 0.05
+
+
+# Where the model is believed
+
+
+def test_imagination_ends_where_an_ensemble_disagrees(run, untrained, tmp_path: Path) -> None:
+    ensemble = untrained("keypoints", chunk=5, members=3).path
+    lengths = {}
+    for trusted in ("null", "30"):
+        output = tmp_path / trusted
+        status, _, error = run(f"model.path={ensemble}", f"trusted={trusted}", f"output={output}")
+        assert status == 0, error
+        metrics = json.loads((output / "metrics.json").read_text())
+        assert all(each["model/disagreement"] > 0 for each in metrics["evaluations"])
+        events = EventAccumulator(str(output / "tensorboard")).Reload()
+        lengths[trusted] = events.Scalars("rollout/ep_len_mean")[-1].value
+        assert events.Scalars("model/disagreement")
+    assert lengths["30"] < lengths["null"] == 4.0
+    status, _, error = run(f"model.path={ensemble}", "trusted=100")
+    assert status == 2 and "trusted=100.0: give a per cent between 0 and 100" in error
+
+
 # Rounds
 
 
@@ -266,6 +370,44 @@ def test_an_interrupted_round_goes_on(configured, monkeypatch, tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
+def test_ctrl_c_is_heard_while_the_agent_plays_and_before_the_model_learns(
+    configured, monkeypatch, tmp_path: Path
+) -> None:
+    rounds = ["training.rounds=2", "refresh={episodes: 20, training_steps: 4, batch_size: 16}"]
+    whole = train_agent(configured(*rounds, f"output={tmp_path / 'whole'}"), "command", QUIET)
+    broken = configured(*rounds, f"output={tmp_path / 'broken'}")
+    data, model = tmp_path / "broken" / "data", tmp_path / "broken" / "rounds" / "1" / "model"
+
+    def interrupted(name: str, first: bool) -> None:
+        """Ask once to end, before or after something of the rounds is done."""
+        usual, asked = getattr(agent_rounds, name), []
+
+        def call(*arguments: Any) -> Any:
+            done = None if first else usual(*arguments)
+            if not asked:
+                asked.append(signal.raise_signal(signal.SIGINT))
+            return usual(*arguments) if first else done
+
+        with monkeypatch.context() as patch:
+            patch.setattr(agent_rounds, name, call)
+            with pytest.raises(KeyboardInterrupt):
+                train_agent(broken, "command", QUIET)
+
+    interrupted("_written", first=False)
+    assert len(Dataset(data)) == 12 + 16, "the episodes that were played side by side are kept"
+    interrupted("_written", first=True)
+    assert len(Dataset(data)) == 12 + 20 and not model.exists()
+    interrupted("train", first=True)
+    assert not model.exists() and list((model.parent / "checkpoints").iterdir())
+    resumed = train_agent(broken, "command", QUIET)
+    assert resumed["real_return"] == whole["real_return"]
+    one, other = (Dataset(tmp_path / name / "data") for name in ("whole", "broken"))
+    np.testing.assert_array_equal(
+        one.columns(["action"])["action"], other.columns(["action"])["action"]
+    )
+
+
 def test_the_simulator_has_nothing_to_learn(configured) -> None:
     config = configured("model=simulator_state", "training.rounds=2")
     with pytest.raises(ValueError, match=r"rounds=2: .*simulator has nothing to learn"):
@@ -273,6 +415,12 @@ def test_the_simulator_has_nothing_to_learn(configured) -> None:
 
 
 # What is refused
+
+
+def test_starts_that_run_out(run) -> None:
+    given = ["starts.replace=false", "algorithm.features=none", "copies=64"]
+    status, _, error = run(*given, "training={steps: 4096, evaluate_every: 4096}")
+    assert status == 2 and "starts are wanted, and" in error and "take replace=True" in error
 
 
 def test_places_do_not_turn_with_a_body(run) -> None:

@@ -22,6 +22,20 @@ def test_the_first_signal_is_remembered_and_the_second_raises(number: signal.Sig
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
+def test_work_within_other_work_ends_with_it() -> None:
+    with polite_end() as outer:
+        with polite_end() as inner:
+            signal.raise_signal(signal.SIGINT)
+            assert inner.requested
+        assert outer.requested
+        with polite_end() as late:
+            assert late.requested, "what was wished before it began"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    with polite_end() as other:
+        assert not other.requested
+
+
 def test_in_another_thread_it_changes_nothing() -> None:
     seen = []
 
