@@ -19,6 +19,7 @@ from dexworld.experiments.command_line import compose_config
 from dexworld.experiments.config import decisions, make_model, make_planning_agent
 from dexworld.experiments.dexwm_planning import joint_reference, joint_waypoints, load_official
 from dexworld.experiments.plan import register_schemas
+from dexworld.experiments.schema import build
 from dexworld.planners.candidates import Candidates
 from dexworld.planners.cem import CEM
 from dexworld.planners.noise import Streams
@@ -99,6 +100,18 @@ def test_a_recorded_motion_is_where_the_search_starts(
     assert start is not None
     expected = np.stack([REST + 0.1 * share for share in (1 / 3, 2 / 3, 1)])
     np.testing.assert_allclose(start.actions[0, 0].numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["dexwm", "dexwm_grasp"])
+def test_decisions_weigh_one_together(objective: str) -> None:
+    config = configured(f"objective={objective}").objective
+    for name, weight in (("latent", 1.0), ("hand", 1e-3)):
+        term = build(getattr(config, name))
+        predicted = {term.key: torch.ones(1, 2, 3, 4)}
+        predicted[term.key][:, 1, :2] = 0.0  # all but the last decision are at the goal
+        both = term.cost(predicted, torch.zeros(1, 2, 3, 1), {}, {term.key: torch.zeros(1, 4)})[0]
+        assert both == pytest.approx([weight, weight / (1 + 0.6 + 0.36)], rel=1e-3)
+    assert config.pose is None or config.pose.weight == 0.4
 
 
 def test_references_that_cannot_be() -> None:

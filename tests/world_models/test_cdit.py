@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dexworld.world_models.cdit import Causal
+from dexworld.world_models.cdit import Causal, CDiT, norm
 from dexworld.world_models.shared_attention import Memory
-from tests.world_models.toy_dexwm import frames, movements, toy_model
+from tests.world_models.toy_dexwm import frames, movements, toy_config, toy_model
 
 
 def test_frames_look_back_on_themselves_and_strictly_earlier_ones() -> None:
@@ -49,6 +49,18 @@ def test_teacher_forcing_is_causal(positions: str) -> None:
             for changed in (model.predictor(other, moved), model.predictor(seen, elsewhere)):
                 moves = (changed - before).abs().flatten(2).amax((0, 2)) > 1e-9
                 assert moves.tolist() == [number >= frame for number in range(4)]
+
+
+@pytest.mark.parametrize("positions", ["slots", "rotary"])
+def test_blocks_of_a_new_predictor_leave_tokens_as_they_are(positions: str) -> None:
+    predictor = CDiT(toy_config(positions).predictor).double()
+    with torch.no_grad():
+        predictor.last.weight.copy_(torch.eye(16))  # which is zero, too
+        seen = frames(2, 4)
+        predicted = predictor(seen, movements(2, 4))
+        tokens = predictor.tokens(seen, range(4))
+        expected = predictor.leave(norm(tokens))
+    torch.testing.assert_close(predicted, expected)
 
 
 def test_training_gradients_reach_every_weight() -> None:
