@@ -1,6 +1,10 @@
 """Reads datasets of dexworld with the `lerobot` library: `read_with_lerobot.py FOLDER`.
 
-It runs in an environment of its own (`make test-interop`), which has no dexworld.
+It runs in an environment of its own (`make test-interop`), which has no dexworld. Compared with what
+was written are all frames of 30 episodes in several shards and two sessions, pictures as PNG (exactly)
+and as videos, tasks, rows of `meta/episodes`, statistics, windows at both ends of episodes, and a
+choice of episodes. Opened on 2026-11-28 by lerobot 0.6.1 (Python 3.12.1, torch 2.11.0, datasets 4.8.5)
+and lerobot 0.4.4, the newest for Python 3.11 (3.11.7, torch 2.10.0, datasets 4.8.5): 375 frames each.
 """
 
 from __future__ import annotations
