@@ -6,8 +6,10 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gymnasium as gym
@@ -15,21 +17,29 @@ import numpy as np
 import torch
 from gymnasium.vector import AsyncVectorEnv
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor
 
 import dexworld.envs  # noqa: F401 - registers the ids
+from dexworld.agents.imagination_training import ImaginationTrainer
 from dexworld.agents.learner import Learner
 from dexworld.envs.imagination import ImaginationVectorEnv
 from dexworld.envs.push_t.success import PoseRule
 from dexworld.envs.simulator_model import SimulatorModel
 from dexworld.envs.stable_baselines import ImaginationVecEnv
+from dexworld.experiments.agent_training import Task, settings_of
+from dexworld.experiments.agent_training import register_schemas as register_training
 from dexworld.experiments.benchmark_tables import Row
+from dexworld.experiments.collect import collect
+from dexworld.experiments.collection import register_schemas as register_collection
+from dexworld.experiments.command_line import compose_config
+from dexworld.experiments.config import register_schemas
 from dexworld.experiments.statistics import episode_seeds
 from dexworld.world_models.actions import Chain, Chunks, Increments, Interpolate
 from dexworld.world_models.base import ActionMap, Mapped, State
 from dexworld.world_models.latent import LatentWorldModel
 
-ENV, CHECKPOINT = "dexworld/PushTGoal-v0", "push_t_state"
+ENV, CHECKPOINT, RECIPE = "dexworld/PushTGoal-v0", "push_t_state", "push_t_goal_ppo"
 OBSERVED = ("state", "proprio", "keypoints")
 DECISION = 5
 """Control steps of a decision: what an agent in the model decides on, and its model predicts."""
@@ -84,18 +94,25 @@ def imagination_speed(
 
 
 def training_speed(
-    seconds: float = 2.0, copies: int = 1024, threads: int | None = None
+    seconds: float = 2.0,
+    copies: int = 1024,
+    threads: int | None = None,
+    overrides: Sequence[str] = (),
 ) -> list[Row]:
-    """Time PPO as `dexworld-train-agent` runs it: acting, imagining, and its gradient steps.
+    """Time PPO end to end: acting, imagining, and its gradient steps.
 
-    A step is a decision of five control steps. All rows have the same settings: its default
-    network, as many steps in an iteration, 4 epochs in 5 minibatches. The simulated environments
-    are in its own `SubprocVecEnv`, one a core; the simulator as the model rolls out in C.
+    A step is a decision of five control steps. All rows but the last have the same settings: PPO's
+    default network, a reward of nearness, as many steps in an iteration, 4 epochs in 5 minibatches.
+    The simulated environments are in its own `SubprocVecEnv`, one a core; the simulator as the model
+    rolls out in C. The last row is what `dexworld-train-agent agent_recipe=push_t_goal_ppo` runs, in
+    one thread: decisions, features and network seen from the block, rewards of progress, success by
+    the environment's rule, and starts that are not solved, from a dataset.
 
     Args:
         seconds: for each row, at least one iteration after one to warm up.
         copies: imagined copies; an iteration takes 10 steps of each.
         threads: of the models and the policy; as many as cores where None.
+        overrides: of the recipe's settings.
     """
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
@@ -119,6 +136,8 @@ def training_speed(
             with closing(make()) as env:
                 speed = _ppo(env, HORIZON * copies, seconds)
             found.append(_Speed(who, count, DECISION, speed))
+    with _threads(1):
+        found.append(_recipe(seconds, overrides))
     return _rows(found)
 
 
@@ -296,6 +315,40 @@ def _async(pool: Starts, processes: int, seconds: float) -> float:
 def _imagined(simulator: bool, pool: Starts, copies: int, seconds: float) -> float:
     with closing(_imagination(simulator, pool, copies)) as env:
         return _vector(env, copies, seconds)
+
+
+def _recipe(seconds: float, overrides: Sequence[str]) -> _Speed:
+    """Time the training of a recipe, without its evaluations and checkpoints."""
+    register_schemas()
+    register_collection()
+    register_training()
+    with TemporaryDirectory() as place:
+        data = f"{place}/play"
+        episodes = ["episodes=32", "steps=60", f"output={data}"]
+        collect(compose_config("collect", episodes), "dexworld-collect", Console(quiet=True))
+        given = [f"agent_recipe={RECIPE}", f"starts.path={data}", *overrides]
+        task = Task(compose_config("train_agent", given))
+        learner, copies = task.learner(), task.config.copies
+
+        def train(iterations: int) -> float:
+            """Return the seconds that so many iterations take."""
+            steps = iterations * copies * learner.arguments["n_steps"]
+            with TemporaryDirectory(dir=place) as folder:
+                trainer = ImaginationTrainer(
+                    replace(settings_of(task.config), steps=steps, evaluate_every=steps),
+                    learner,
+                    Path(folder),
+                    lambda _: task.copies(),
+                    evaluate=lambda *_: {},
+                )
+                return trainer.fit().seconds
+
+        once = train(1)  # warms up, and says how many are to be timed
+        iterations = max(1, round(seconds / once))
+        steps = iterations * copies * learner.arguments["n_steps"]
+        speed = steps / train(iterations)
+    who = f"dexworld-train-agent agent_recipe={RECIPE}"
+    return _Speed(who, copies, task.steps_per_decision, speed)
 
 
 def _ppo(env: Any, size: int, seconds: float) -> float:

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 
 from dexworld.experiments.benchmark_imagination import (
     DECISION,
@@ -33,9 +34,14 @@ def test_steps_are_compared_by_the_control_steps_in_them() -> None:
 @pytest.mark.slow
 def test_ppo_is_timed_in_the_simulator_and_in_models() -> None:
     pytest.importorskip("stable_baselines3")
-    rows = training_speed(seconds=0.05, copies=8, threads=1)
-    assert [row["copies"] for row in rows][1:] == [8, 8]
+    GlobalHydra.instance().clear()
+    overrides = ["copies=16", "algorithm.arguments.batch_size=40"]
+    rows = training_speed(seconds=0.05, copies=8, threads=1, overrides=overrides)
+    assert [row["copies"] for row in rows][1:] == [8, 8, 16]
     assert all(float(row["steps_per_s"]) > 0 for row in rows)
+    assert rows[-1]["who"] == "dexworld-train-agent agent_recipe=push_t_goal_ppo"
+    # Five control steps in each.
+    assert rows[-1]["control_steps_per_s"] == 5 * float(rows[-1]["steps_per_s"])
 
 
 def test_simulated_and_imagined_episodes_begin_at_the_same_places() -> None:
