@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import save_file
 
 from dexworld.agents.planning import PlanningAgent
+from dexworld.agents.sub_goals import SubGoals
 from dexworld.envs.robots.franka_allegro import ARM_HOME, ARM_JOINTS, JOINTS
 from dexworld.experiments.command_line import compose_config
 from dexworld.experiments.config import decisions, make_model, make_planning_agent
@@ -102,7 +103,7 @@ def test_a_recorded_motion_is_where_the_search_starts(
     np.testing.assert_allclose(start.actions[0, 0].numpy(), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("objective", ["dexwm", "dexwm_grasp"])
+@pytest.mark.parametrize("objective", ["dexwm", "dexwm_orientation"])
 def test_decisions_weigh_one_together(objective: str) -> None:
     config = configured(f"objective={objective}").objective
     for name, weight in (("latent", 1.0), ("hand", 1e-3)):
@@ -112,6 +113,12 @@ def test_decisions_weigh_one_together(objective: str) -> None:
         both = term.cost(predicted, torch.zeros(1, 2, 3, 1), {}, {term.key: torch.zeros(1, 4)})[0]
         assert both == pytest.approx([weight, weight / (1 + 0.6 + 0.36)], rel=1e-3)
     assert config.pose is None or config.pose.weight == 0.4
+
+
+def test_when_to_move_on_to_the_next_goal() -> None:
+    assert agent_of().sub_goals is None
+    assert agent_of("agent.sub_goals.decisions=3").sub_goals == SubGoals(3)
+    assert agent_of("agent.sub_goals.below=0.1").sub_goals == SubGoals(below=0.1)
 
 
 def test_references_that_cannot_be() -> None:
