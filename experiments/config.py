@@ -17,6 +17,7 @@ from dexworld.agents.inverse_model import InverseAgent
 from dexworld.agents.planning import PlanningAgent
 from dexworld.agents.policy import Policy, PolicyAgent, load_policy
 from dexworld.agents.proposals import PolicyProposer, Proposer
+from dexworld.agents.sub_goals import SubGoals
 from dexworld.envs.gymnasium_model import PHYSICS, REWARD, GymnasiumModel
 from dexworld.envs.simulator_model import SimulatorModel
 from dexworld.experiments.dexwm_planning import (
@@ -207,7 +208,7 @@ def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:
         episode_steps=config.env.episode_steps if config.agent.shrink_horizon else None,
         proposer=_make_proposer(config, model, action_map),
         keep_std=config.agent.keep_std,
-        sub_goals=None if config.agent.sub_goals is None else build(config.agent.sub_goals),
+        sub_goals=_sub_goals(config.agent),
         budget_s=config.agent.budget_s,
         seed=config.seed,
     )
@@ -234,6 +235,11 @@ def _make_proposer(config: PlanConfig, model: WorldModel, action_map: ActionMap)
     decided = Mapped(model, action_map)
     noise = None if agent.policy_samples else agent.policy_noise
     return PolicyProposer(decided, policy, agent.policy_plans, noise)
+
+
+def _sub_goals(agent: AgentConfig) -> SubGoals | None:
+    ruled = any(rule is not None for rule in vars(agent.sub_goals).values())
+    return build(agent.sub_goals) if ruled else None
 
 
 def _joint_reference(agent: AgentConfig) -> Proposer:

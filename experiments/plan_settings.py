@@ -159,7 +159,9 @@ class AgentConfig:
     """The same of the hand [rad]."""
     keep_std: bool = False
     """Go on with the spread that the last search ended with, in what is left of its plan."""
-    sub_goals: schema(SubGoals) | None = None  # type: ignore[valid-type]
+    sub_goals: schema(SubGoals) = field(  # type: ignore[valid-type]
+        default_factory=schema(SubGoals)
+    )
     """When to move on to the next goal, where the environment gives a list of them: after so many
     decisions, or below a cost."""
     execute: int = 1
