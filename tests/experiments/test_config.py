@@ -60,7 +60,8 @@ def test_the_promised_presets_are_there() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_builds_an_agent_that_acts(preset, policy) -> None:
-    missing = [f"agent.policy={policy}"] if preset == "push_t_goal_policy_guided" else []
+    guided = preset in ("push_t_goal_policy_guided", "push_t_goal_reranked")
+    missing = [f"agent.policy={policy}"] if guided else []
     config = composed(f"experiment={preset}", "model.threads=1", *missing)
     assert config.name == preset
     agent = make_planning_agent(config, make_model(config))

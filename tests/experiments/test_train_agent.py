@@ -148,6 +148,12 @@ def test_the_agent_acts_where_plans_do(run, run_plan, tmp_path: Path) -> None:
     metrics = json.loads((results / "metrics.json").read_text())
     # Of each of two plans: two iterations of eight candidates, and five plans of the policy.
     assert metrics["model_evaluations"] == 2 * 2 * (2 * 8 + 5)
+    reranked = ["planner=random_shooting", "planner.horizon=2", "planner.samples=5"]
+    reranked += ["env.episode_steps=10", "agent.policy_samples=true"]
+    assert run_plan(*guided, *places, tiny=reranked)[0] == 0
+    metrics = json.loads((results / "metrics.json").read_text())
+    # Five samples of the policy, which are all that is compared.
+    assert metrics["model_evaluations"] == 2 * 2 * (5 + 5)
     status, _, error = run_plan("agent=belief_policy", policy, *places[:1], "agent.increment=null")
     assert status == 2 and "model.path" in error
 
