@@ -141,7 +141,7 @@ class CounterScripts:
                 "env=counter_reach, counter_grasp or counter_place, or another collector."
             )
         self.env, self.steps = env.unwrapped, steps
-        self._script = Script()
+        self._script = Script(self.env.simulation.limits)
 
     def trajectory(self, seed: int, settings: CounterSettings) -> Trajectory:
         """Return what happens in the episode of a seed."""

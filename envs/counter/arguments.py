@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,9 +59,19 @@ class SceneChoice:
         return Scene(**names, others=chosen)
 
 
-def distractors_of(value: int | Sequence[str]) -> int | tuple[str, ...]:
-    """Return the argument `distractors` as a number or as names."""
-    return value if isinstance(value, int) else tuple(value)
+def distractors_of(value: object) -> int | tuple[str, ...]:
+    """Return the argument `distractors` as a number or as names.
+
+    Raises `ValueError` for what is neither: a truth value, a fraction, a name that is not in a list.
+    """
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return tuple(value)
+    raise ValueError(
+        f"distractors={value!r}: give how many other things stand on the counter, 0 to "
+        f"{len(THINGS) - 1}, or a list of their names, of {list(THINGS)}."
+    )
 
 
 def checked_options(options: Mapping[str, Any] | None) -> dict[str, Any]:

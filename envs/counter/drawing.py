@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import Any, Final
 
 import cv2
@@ -35,26 +36,35 @@ _POSES: Final = slice(2 * ACTIONS, 2 * ACTIONS + 7 * len(THINGS))
 
 
 class Drawing:
-    """Draws task states in a scene, which may change; what it needs is made for the first picture."""
+    """Draws task states in a scene, which may change; what it needs is made for the first picture.
 
-    def __init__(self, scene: int = 0) -> None:
-        self._scene = scene
+    `visuals`, `fast` or `mesh`, is what the arm looks like.
+    """
+
+    def __init__(self, scene: int = 0, visuals: str = "fast") -> None:
+        self._scene, self._visuals = scene, visuals
         self._model: mujoco.MjModel | None = None
         self._renderers: dict[tuple[int, int], Renderer] = {}
 
     def show(self, scene: int) -> None:
         """Change to another scene."""
         if self._model is not None and _looks(scene) != _looks(self._scene):
-            self._dress(self._model, drawn_model(*_looks(scene)))
+            self._dress(self._model, drawn_model(*_looks(scene), self._visuals))
         self._scene = scene
 
     def draw(self, camera: str, height: int, width: int, task_state: FloatArray) -> Frame:
         """Return what a camera sees, `(height, width, 3)`, of a task state `(124,)`."""
         model, data = self._posed(task_state)
-        renderer = self._renderers.get((height, width))
-        if renderer is None:
-            renderer = self._renderers[height, width] = Renderer(model, height, width)
-        return renderer.pixels(data, camera)
+        return self._renderer(model, height, width).pixels(data, camera)
+
+    def shows(
+        self, bodies: Collection[str], camera: str, height: int, width: int, task_state: FloatArray
+    ) -> NDArray[np.bool_]:
+        """Return which pixels `(height, width)` of a camera's picture show one of some bodies."""
+        model, data = self._posed(task_state)
+        geoms = self._renderer(model, height, width).segmentation(data, camera)
+        wanted = [model.body(name).id for name in bodies]
+        return (geoms >= 0) & np.isin(model.geom_bodyid[geoms], wanted)
 
     def calibration(
         self, camera: str, height: int, width: int, task_state: FloatArray
@@ -69,10 +79,17 @@ class Drawing:
             renderer.close()
         self._renderers.clear()
 
+    def _renderer(self, model: mujoco.MjModel, height: int, width: int) -> Renderer:
+        """Return what draws pictures of a size."""
+        renderer = self._renderers.get((height, width))
+        if renderer is None:
+            renderer = self._renderers[height, width] = Renderer(model, height, width)
+        return renderer
+
     def _posed(self, task_state: FloatArray) -> tuple[mujoco.MjModel, mujoco.MjData]:
         """Return the model and its data, the kinematics being those of the task state."""
         if self._model is None:
-            self._model = copy.copy(drawn_model(*_looks(self._scene)))
+            self._model = copy.copy(drawn_model(*_looks(self._scene), self._visuals))
             self._data = mujoco.MjData(self._model)
         self._data.qpos[:ACTIONS] = task_state[:ACTIONS]
         self._data.qpos[ACTIONS:] = task_state[_POSES]
@@ -90,10 +107,10 @@ class Drawing:
             self.close()  # a ray tracer has its own copy of the model
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"scene": self._scene}
+        return {"scene": self._scene, "visuals": self._visuals}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        Drawing.__init__(self, saved["scene"])
+        Drawing.__init__(self, saved["scene"], saved["visuals"])
 
 
 def with_goal(frame: Frame, goal: Frame) -> Frame:

@@ -35,9 +35,11 @@ def lift(scene: int, physics: FloatArray, script: Script | None = None) -> Lift:
 
     The arm's target goes up by 10 cm in 0.6 s and stays for 1 s, the fingers' targets do not change.
     DexWM's rule for grasping is met by any touch; this is not. An arm that cannot rise has not
-    lifted: its rise is 0. It runs in a simulation of its own and disturbs none.
+    lifted: its rise is 0. It runs in a simulation of its own, with the script's limits of the joints,
+    and disturbs none.
     """
-    simulation, script = CounterSimulation(scene), script or Script()
+    script = script or Script()
+    simulation = CounterSimulation(scene, script.limits)
     simulation.set_state(physics)
     command = simulation.command(physics[None])[0]
     arm, hand = np.split(command, [ACTIONS - 16])

@@ -26,7 +26,10 @@ OVERVIEW: Final = "overview"
 
 TORSO: Final = np.array([0.212, 0.42, 0.694])
 """DexWM's camera is 0.212 m before the robot's middle and 1.614 m above the floor; the arm, a right
-one, is mounted to the right of that middle, so that it does not hide the hand [m]."""
+one, is mounted to the right of that middle, so that it comes into the picture from the side [m].
+
+The hand is never hidden, but what it reaches for often is, by forearm and hand; for how often see
+`CounterEnv`."""
 
 HAND_PARTS: Final = (*(f"{finger}_base" for finger in FINGERS), PALM)
 """Bodies whose subtrees are told apart where the hand touches the target; the last has all of it."""
@@ -81,14 +84,17 @@ SCENES: Final = len(LAYOUTS) * len(STYLES) * len(TARGETS) << len(THINGS)
 """How many numbers there are."""
 
 
-def physics_model(scene: Scene) -> mujoco.MjModel:
-    """Return the model that is stepped: shared, not to be changed, the same for every style."""
-    return _physics_model(scene.layout, scene.target, scene.others)
+def physics_model(scene: Scene, limits: str = "panda") -> mujoco.MjModel:
+    """Return the model that is stepped: shared, not to be changed, the same for every style.
+
+    `limits` are those of the arm's joints, as `franka_allegro` knows them.
+    """
+    return _physics_model(scene.layout, scene.target, scene.others, limits)
 
 
 @lru_cache(_KEPT)
-def _physics_model(layout: str, target: str, others: frozenset[str]) -> mujoco.MjModel:
-    model: mujoco.MjModel = copy.copy(_compiled(layout, False))
+def _physics_model(layout: str, target: str, others: frozenset[str], limits: str) -> mujoco.MjModel:
+    model: mujoco.MjModel = copy.copy(_compiled(layout, "none", limits))
     things = {name: model.body(name).id for name in THINGS}
     for name, body in things.items():
         # What is not there hangs in the air, and must not fall.
@@ -113,9 +119,12 @@ _BODY: Final = (mujoco.mjtObj.mjOBJ_BODY, mujoco.mjtObj.mjOBJ_XBODY)
 
 
 @lru_cache(4)
-def drawn_model(layout: str, style: str) -> mujoco.MjModel:
-    """Return the model that is drawn, whose joints are those of the one that is stepped."""
-    model: mujoco.MjModel = copy.copy(_compiled(layout, True))
+def drawn_model(layout: str, style: str, visuals: str = "fast") -> mujoco.MjModel:
+    """Return the model that is drawn, whose joints are those of the one that is stepped.
+
+    `visuals`, `fast` or `mesh`, is what the arm looks like.
+    """
+    model: mujoco.MjModel = copy.copy(_compiled(layout, visuals, "panda"))
     first = next(iter(STYLES))
     for role in ROLES:
         made_of = model.geom_matid == model.material(material_of(role, first)).id
@@ -127,21 +136,22 @@ def drawn_model(layout: str, style: str) -> mujoco.MjModel:
 
 
 @cache
-def _compiled(layout: str, drawn: bool) -> mujoco.MjModel:
-    return kitchen(layout, drawn).compile()
+def _compiled(layout: str, visuals: str, limits: str) -> mujoco.MjModel:
+    return kitchen(layout, visuals, limits).compile()
 
 
-def kitchen(layout: str, drawn: bool) -> mujoco.MjSpec:
+def kitchen(layout: str, visuals: str, limits: str = "panda") -> mujoco.MjSpec:
     """Return robot, kitchen and all things, still absent, in the first style.
 
-    The base of the arm is the origin, at the height of the counter top. `drawn` adds what only the
-    eye needs. Sensors, in this order: the joints' positions (23), velocities (23); the wrist (3) and
+    The base of the arm is the origin, at the height of the counter top. `visuals` and `limits` are
+    those of `franka_allegro`; unless `visuals` are `none`, there is what only the eye needs. Sensors, in this order: the joints' positions (23), velocities (23); the wrist (3) and
     the fingertips (4 x 3); the palm's position (3) and quaternion (4); the target's position (3) and
     quaternion (4); the distances from palm and fingertips to the target (5); the numbers of contacts
     of index, middle, ring finger, thumb, and of the hand as a whole with the target (5); the poses
     (6 x 7) and the velocities (6 x 6) of all things.
     """
-    spec = franka_allegro("fast" if drawn else "none")
+    drawn = visuals != "none"
+    spec = franka_allegro(visuals, limits)
     spec.modelname = "counter"
     style = next(iter(STYLES))
     if drawn:

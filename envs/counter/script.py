@@ -57,10 +57,11 @@ def waiting_position(grasp: FloatArray, heading: float) -> FloatArray:
 
 
 class Script:
-    """Finds postures and joins them to motions of targets, one for each control period of 0.1 s."""
+    """Finds postures within `limits` of the arm's joints, from which `motion` makes targets."""
 
-    def __init__(self) -> None:
-        self._kinematics = ArmKinematics()
+    def __init__(self, limits: str = "panda") -> None:
+        self.limits = limits
+        self._kinematics = ArmKinematics(limits)
 
     def posture(
         self, position: FloatArray, heading: float, near: FloatArray | None = None
@@ -86,10 +87,10 @@ class Script:
         return solution.joints
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}
+        return {"limits": self.limits}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        Script.__init__(self)
+        Script.__init__(self, saved["limits"])
 
 
 def motion(start: FloatArray, stages: Sequence[tuple[FloatArray, int]]) -> FloatArray:

@@ -56,10 +56,13 @@ class CounterSimulation(MujocoSimulation):
     """
 
     scenes = SCENES
+    limits: str
+    """Of the arm's joints: `panda` or `fr3`."""
     feature_names: ClassVar[frozenset[str]] = frozenset({*_SIZES, "state"} - {"poses", "motions"})
 
-    def __init__(self, scene: int = 0) -> None:
+    def __init__(self, scene: int = 0, limits: str = "panda") -> None:
         self.check_scene(scene)
+        self.limits = limits
         super().__init__(self.model_of(scene), SUBSTEPS)
         self.scene = scene
         self._seen = mujoco.MjData(self.model)
@@ -76,7 +79,7 @@ class CounterSimulation(MujocoSimulation):
 
     def model_of(self, scene: int) -> mujoco.MjModel:
         """Return the model of a variant; those of styles are one."""
-        return physics_model(Scene.of(scene))
+        return physics_model(Scene.of(scene), self.limits)
 
     def controls(self, commands: FloatArray, physics: FloatArray) -> FloatArray:
         """Return joint targets `(M, T * 20, 23)` on the way to commands `(M, T, 23)`."""
@@ -176,8 +179,8 @@ class CounterSimulation(MujocoSimulation):
         return self._seen
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"scene": self.scene, "physics": self.get_state()}
+        return {"scene": self.scene, "limits": self.limits, "physics": self.get_state()}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        CounterSimulation.__init__(self, saved["scene"])
+        CounterSimulation.__init__(self, saved["scene"], saved["limits"])
         self.set_state(saved["physics"])

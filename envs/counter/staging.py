@@ -20,9 +20,10 @@ HEADING: Final = 0.5
 """The most that the hand that grasps turns from straight ahead, either way [rad]."""
 
 _COUNTER: Final = ((0.42, 0.70), (-0.30, 0.40))  # where other things may stand [m]
+_NEAREST, _FARTHEST = np.transpose(_COUNTER)
 _APART = 0.20  # between the target and others, and the least between those [m]
 _SETTLING = 5  # control steps in which what was set up comes to rest
-_TRIES = 100
+_TRIES = 100  # of a place for a thing, and of places for all of them
 
 
 class Unlucky(Exception):
@@ -38,7 +39,18 @@ class Stage:
         self.scene = Scene.of(simulation.scene)
 
     def layout_of_things(self, rng: np.random.Generator) -> FloatArray:
-        """Draw where all things are, `(6, 7)` poses; the target's turn is that of the hand for it."""
+        """Draw where all things are, `(6, 7)` poses; the target's turn is that of the hand for it.
+
+        Where one finds no place any more, all are drawn again; raises `Unlucky` after 100 times.
+        """
+        for _ in range(_TRIES):
+            poses = self._apart(rng)
+            if poses is not None:
+                return poses
+        raise Unlucky("the counter is too full")
+
+    def _apart(self, rng: np.random.Generator) -> FloatArray | None:
+        """Draw where all things are; None where they do not find places."""
         poses = {name: absent(index) for index, name in enumerate(THINGS)}
         place, heading = rng.uniform(*np.transpose(PLACES)), rng.uniform(-HEADING, HEADING)
         poses[self.scene.target] = upright(self.scene.target, place, heading)
@@ -47,11 +59,11 @@ class Stage:
         taken.append(place + 0.15 * np.array([math.sin(heading), -math.cos(heading)]))
         for name in sorted(self.scene.others):
             for _ in range(_TRIES):
-                place = rng.uniform(*np.transpose(_COUNTER))
-                if all(np.linalg.norm(place - other) > _APART for other in taken):
+                place = rng.uniform(_NEAREST, _FARTHEST)
+                if all(math.dist(place, other) > _APART for other in taken):
                     break
             else:
-                raise Unlucky("the counter is too full")
+                return None
             taken.append(place)
             poses[name] = upright(name, place, rng.uniform(-math.pi, math.pi))
         return np.array(list(poses.values()))

@@ -9,21 +9,28 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 
 from ..mujoco_env import FloatArray
+from ..rotations import angle_between
 from .lift import lift
+from .objects import THINGS
 from .script import CLOSED, OPEN, Unreachable, grasp_position, motion, posed, waiting_position
 from .simulation import ACTIONS
 from .staging import Stage, Unlucky
-from .success import GraspRule, PlaceRule, ReachRule, SuccessRule
+from .success import Features, GraspRule, PlaceRule, ReachRule, SuccessRule
 
 TRIES: Final = 60
 """Draws that are tried before giving up."""
 
-_AT_REST = 10  # control steps in which nothing may change at start and goal
+_AT_REST = 10  # control steps for which it is waited at start and goal
+_DRIFT, _TURN = 5e-3, 0.06  # how far object and joints may go meanwhile [m, rad]
 _MOVED = 0.02  # how far a thing may go that nobody should touch [m]
 _PRESSED = 1e-3  # how deep contacts may be at start and goal [m]
 _FAR = 0.22  # of the hand from its goal at the start of reaching [m]
 _CARRIED = 0.18  # of the object from its goal at the start of placing [m]
-_LIFTED, _LOWERED = 0.12, 0.07  # above the counter at the start of placing, and then down again [m]
+_LIFTED, _LOWERED = 0.12, 0.07  # of the hand at the start of placing, and then down again [m]
+_IN_AIR, _OFF_COUNTER = (
+    0.09,
+    0.03,
+)  # of the object then, above where it would stand, at the least [m]
 _TRAY = ((0.36, 0.54), (-0.18, 0.36))  # where the palm carries things to [m]
 
 _ARM = ACTIONS - 16
@@ -131,7 +138,7 @@ class Place:
         command = stage.command()
         up = posed(_shifted(stage, command[:_ARM], np.array([0.0, 0.0, _LIFTED])), command[_ARM:])
         stage.play(motion(command, [(up, 8), (up, _AT_REST)]))
-        self._in_hand(stage)
+        self._in_hand(stage, _IN_AIR)
 
     def solution(self, stage: Stage, rng: np.random.Generator) -> FloatArray:
         """Carry it to the other place, lower it to 5 cm above where it was grasped, and hold it."""
@@ -147,12 +154,12 @@ class Place:
 
     def check(self, stage: Stage, episode: Episode) -> None:
         """It is still in the hand."""
-        self._in_hand(stage)
+        self._in_hand(stage, _OFF_COUNTER)
 
-    def _in_hand(self, stage: Stage) -> None:
-        seen = stage.simulation.observe(["object", "keypoints", "contact"])
-        height = seen["object"][2] - 0.02
-        if not Grasp.rule.touches(seen) or height < _LIFTED - _LOWERED:
+    def _in_hand(self, stage: Stage, least: float) -> None:
+        seen = stage.simulation.observe(["object", "contact"])
+        height = seen["object"][2] - THINGS[stage.scene.target].half[2]
+        if not Grasp.rule.touches(seen) or height < least:
             raise Unlucky("the object was dropped")
 
 
@@ -163,9 +170,9 @@ TASKS: Final[Mapping[str, Task]] = {"reach": Reach(), "grasp": Grasp(), "place":
 def draw_episode(task: Task, stage: Stage, rng: np.random.Generator) -> Episode:
     """Draw a start and a goal that a script reaches from it, re-simulated.
 
-    Waiting does not succeed, neither start nor goal change by waiting, and things that nobody should
-    touch stay where they are. The simulation is left at the start. Raises `RuntimeError` after 60
-    draws in vain.
+    Waiting does not succeed; in a second of it neither start nor goal change by more than 5 mm or
+    0.06 rad of the object or a joint; and things that nobody should touch stay where they are. The
+    simulation is left at the start. Raises `RuntimeError` after 60 draws in vain.
     """
     reasons = []
     for _ in range(TRIES):
@@ -198,13 +205,24 @@ def completed(task: Task, stage: Stage, rng: np.random.Generator) -> Episode:
         raise Unlucky("the script pushed something aside")
     for state, wanted in ((goal, True), (start, False)):
         simulation.set_state(state)
-        command = simulation.command(state[None])[0]
+        command, reads = stage.command(), {*task.rule.reads, "object", "joints"}
+        first = simulation.observe(reads)
         for _ in range(_AT_REST):
             simulation.step(command)
-            met = task.rule(simulation.observe(task.rule.reads), features)
-            if bool(met) is not wanted:
+            seen = simulation.observe(reads)
+            if bool(task.rule(seen, features)) is not wanted:
                 raise Unlucky("the goal does not last" if wanted else "waiting succeeds")
+            if _drifts(first, seen):
+                raise Unlucky(f"the {'goal' if wanted else 'start'} is not at rest")
     return episode
+
+
+def _drifts(before: Features, after: Features) -> bool:
+    """Return whether the object or a joint has moved, or the object has turned."""
+    moved = np.linalg.norm(after["object"][:3] - before["object"][:3])
+    turned = angle_between(after["object"][3:], before["object"][3:])
+    bent = np.abs(after["joints"] - before["joints"]).max()
+    return bool(moved > _DRIFT or max(turned, bent) > _TURN)
 
 
 def _before(stage: Stage, things: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dexworld.envs.counter.arguments import SceneChoice, checked_options
+from dexworld.envs.counter.arguments import SceneChoice, checked_options, distractors_of
 from dexworld.envs.counter.layouts import LAYOUTS
 from dexworld.envs.counter.objects import TARGETS
 from dexworld.envs.counter.simulation import STATE_SIZE
@@ -41,6 +41,19 @@ def test_named_scenes_are_those():
 def test_what_is_not_there(arguments, message):
     with pytest.raises(ValueError, match=message):
         SceneChoice(**arguments)
+
+
+@pytest.mark.parametrize("value", [True, 2.5, "lemon", None])
+def test_distractors_that_are_neither_a_number_nor_names(value):
+    with pytest.raises(ValueError, match=r"distractors=.*: give how many .* 0 to 5, or a list"):
+        distractors_of(value)
+    with pytest.raises(ValueError, match="or a list of their names"):
+        checked_options({"distractors": value})
+
+
+def test_distractors_by_number_and_by_name():
+    assert distractors_of(np.int64(3)) == 3
+    assert distractors_of(["lemon", "can"]) == ("lemon", "can")
 
 
 def test_options_are_checked():

@@ -66,6 +66,18 @@ def test_calibrated_points_land_on_what_is_drawn(start, drawing):
             assert model.body(model.geom_bodyid[geom]).name == body, camera
 
 
+def test_pixels_that_show_a_body(drawing, start):
+    """They are those that change when it is taken away."""
+    gone = start.task_state.copy()
+    gone[46 : 46 + 3] = (0.0, 0.0, 40.0)
+    pair = [drawing.draw("torso", *SIZE, state).astype(int) for state in (start.task_state, gone)]
+    changed = np.abs(pair[0] - pair[1]).max(axis=2) > 8
+    shown = drawing.shows(["can"], "torso", *SIZE, start.task_state)
+    assert shown.sum() > 20 and (shown & changed).sum() > 0.9 * (shown | changed).sum()
+    assert not drawing.shows(["can"], "torso", *SIZE, gone).any()
+    assert not (shown & drawing.shows(["lemon"], "torso", *SIZE, start.task_state)).any()
+
+
 def test_the_goal_is_in_the_corner_and_the_path_on_the_frame(drawing, start):
     frame = drawing.draw(OVERVIEW, *SIZE, start.task_state)
     shown = with_goal(frame, np.zeros_like(frame))
@@ -78,6 +90,21 @@ def test_the_goal_is_in_the_corner_and_the_path_on_the_frame(drawing, start):
     assert changed[pixels[2, 1], pixels[2, 0]] and changed.sum() < 0.05 * changed.size
     behind = np.array([[-5.0, -5.0, 5.0], [0.5, 0.0, 0.1]])
     np.testing.assert_array_equal(with_path(frame, behind, seen_by), frame)
+
+
+@pytest.mark.slow
+def test_the_finer_arm_is_where_the_coarse_one_is(drawing, start):
+    """Most pixels of either are of both, and what is no robot looks the same."""
+    fine = Drawing(start.simulation.scene, "mesh")
+    frames = [each.draw(OVERVIEW, *SIZE, start.task_state).astype(int) for each in (drawing, fine)]
+    assert 0.01 < (np.abs(frames[0] - frames[1]).max(axis=2) > 20).mean() < 0.1
+    copy = pickle.loads(pickle.dumps(fine))
+    np.testing.assert_array_equal(copy.draw(OVERVIEW, *SIZE, start.task_state), frames[1])
+    arm = [f"link{index}" for index in range(1, 8)]
+    shown = [each.shows(arm, OVERVIEW, *SIZE, start.task_state) for each in (drawing, fine)]
+    assert (shown[0] & shown[1]).sum() > 0.85 * (shown[0] | shown[1]).sum() > 100
+    fine.close()
+    copy.close()
 
 
 def test_a_copy_draws_alike(drawing, start):

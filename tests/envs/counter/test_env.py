@@ -9,6 +9,8 @@ from dexworld.envs.counter.objects import TARGETS
 from dexworld.envs.counter.observations import OBSERVATIONS
 from dexworld.envs.counter.scene import Scene
 from dexworld.envs.counter.success import HELD_STEPS
+from dexworld.envs.counter.tasks import TASKS
+from dexworld.envs.robots.franka_allegro import ARM_LIMITS
 from dexworld.envs.simulator_model import SimulatorModel
 
 
@@ -52,6 +54,8 @@ def test_fifty_steps_from_a_state_saved_in_contact_are_bit_identical(env):
     env.reset(seed=4)
     played(env, 16)
     saved, rng = env.get_state(), np.random.default_rng(0)
+    touches = env.simulation.observe(["contact"])["contact"][-1] > 0
+    assert touches == (env.task is not TASKS["reach"])
     hold = env.hold_action()
     actions = np.clip(hold + rng.normal(0.0, 0.02, (50, 23)), -1.0, 1.0).astype(np.float32)
     states = []
@@ -189,6 +193,28 @@ def test_pictures_show_the_goal_and_predictions(make_env):
         each.close()
 
 
+def test_limits_are_those_of_actions_physics_scripts_and_copies(make_env):
+    env = make_env("grasp", limits="fr3", action="joints", distractors=0, observation="physics")
+    low, high = np.array(ARM_LIMITS["fr3"]).T
+    env.reset(seed=0)
+    physics, model = env.get_state(), SimulatorModel(env, threads=1)
+    for each in (env, pickle.loads(pickle.dumps(env))):
+        np.testing.assert_allclose(each.action_space.low[:7], low, atol=1e-6)
+        np.testing.assert_allclose(each.simulation.model.jnt_range[:7, 1], high)
+        each.reset(seed=0)
+        np.testing.assert_array_equal(each.get_state(), physics)
+        each.set_state(each.goal_physics)
+        assert each.lift().holds
+        # Joint 6 of a Panda bends to -0.02 rad, that of its successor to 0.54.
+        bent = each.hold_action()
+        bent[5] = -0.01
+        for _ in range(20):
+            each.step(np.clip(bent, each.action_space.low, each.action_space.high))
+        assert each.simulation.observe(["joints"])["joints"][5] > 0.5
+    assert model.simulation.model.jnt_range[5, 0] == low[5]
+    model.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -196,6 +222,9 @@ def test_pictures_show_the_goal_and_predictions(make_env):
         ({"action": "torque"}, "action='torque' is unknown"),
         ({"layout": "attic"}, "layout='attic' is unknown"),
         ({"object": "lemon"}, f"object='lemon' is unknown.*{TARGETS[-1]}"),
+        ({"limits": "ur5"}, "limits='ur5' is unknown; choose one of .'panda', 'fr3'"),
+        ({"visuals": "none"}, "visuals='none' is unknown; choose one of .'fast', 'mesh'"),
+        ({"distractors": True}, "distractors=True: give how many"),
         ({"render_mode": "human"}, "render_mode='human' is unknown"),
         ({"observation": "smell"}, "observation='smell': CounterEnv gives"),
         ({"pixels_size": 8}, "pixels_size=8, render_size=360: frames are at least 16 px high"),

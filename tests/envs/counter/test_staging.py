@@ -27,15 +27,22 @@ def test_things_stand_apart_and_the_absent_are_absent(script):
             assert poses[name][2] == THINGS[name].half[2]
 
 
-def test_a_full_counter_is_said(script):
-    made = stage(script, "milk", tuple(name for name in THINGS if name != "milk"))
-    rng, full = np.random.default_rng(0), 0
-    for _ in range(30):
-        try:
-            made.layout_of_things(rng)
-        except Unlucky:
-            full += 1
-    assert full < 30, "all six things fit"
+@pytest.mark.parametrize("others", range(len(THINGS)))
+def test_all_things_find_places_that_are_apart(script, others):
+    names = [name for name in THINGS if name != "milk"][:others]
+    made = stage(script, "milk", names)
+    for seed in range(12):
+        poses = made.layout_of_things(np.random.default_rng(seed))
+        there = poses[poses[:, 2] < 1.0]
+        assert len(there) == 1 + others
+        apart = [np.linalg.norm(a[:2] - b[:2]) for i, a in enumerate(there) for b in there[:i]]
+        assert min(apart, default=1.0) > 0.2
+
+
+def test_a_full_counter_is_said(script, monkeypatch):
+    monkeypatch.setattr("dexworld.envs.counter.staging._APART", 0.5)
+    with pytest.raises(Unlucky, match="the counter is too full"):
+        stage(script).layout_of_things(np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(("target", "turns"), [("milk", 4), ("cereal", 2), ("can", 1)])

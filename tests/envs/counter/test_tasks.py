@@ -1,12 +1,14 @@
+import mujoco
 import numpy as np
 import pytest
 
 from dexworld.envs.counter.objects import TARGETS, THINGS
 from dexworld.envs.counter.scene import Scene
-from dexworld.envs.counter.simulation import CounterSimulation
+from dexworld.envs.counter.simulation import ACTIONS, CounterSimulation
 from dexworld.envs.counter.staging import Stage, Unlucky
 from dexworld.envs.counter.success import HELD_STEPS
 from dexworld.envs.counter.tasks import TASKS, Episode, Task, completed, draw_episode
+from dexworld.envs.rotations import angle_between
 
 
 def drawn(task: str, script, seed: int) -> tuple[Stage, Episode]:
@@ -52,6 +54,25 @@ def test_starts_and_goals_are_at_rest(name, script):
         assert stage.simulation.penetration(state) < 1e-3
 
 
+@pytest.mark.parametrize("name", ["grasp", "place"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_fingers_stay_out_of_things_and_a_hand_that_holds_does_not_tremble(name, seed, script):
+    """Along the whole script less than 3 mm deep; then, in every physics step of half a second, joints
+    change their speed by less than 0.06 rad/s."""
+    stage, episode = drawn(name, script, seed)
+    simulation, depths = stage.simulation, []
+    for command in episode.solution:
+        simulation.step(command)
+        depths.append(-simulation.observe(["distance"])["distance"][1:].min())
+        depths.append(simulation.penetration(simulation.get_state()))
+    assert 0.0 < max(depths) < 3e-3
+    speeds = []
+    for _ in range(5 * simulation.substeps):
+        mujoco.mj_step(simulation.model, simulation.data)
+        speeds.append(simulation.data.qvel[:ACTIONS].copy())
+    assert np.abs(np.diff(speeds, axis=0)).max() < 0.06
+
+
 def test_goals_are_what_they_are_said_to_be(script):
     stage, reach = drawn("reach", script, 0)
     seen = [
@@ -67,6 +88,41 @@ def test_goals_are_what_they_are_said_to_be(script):
     assert seen[0]["contact"][-1] > 0 and seen[1]["contact"][-1] > 0
     assert TASKS["place"].rule.distance(*seen) > 0.17
     assert seen[0]["object"][2] - seen[1]["object"][2] == pytest.approx(0.07, abs=0.02)
+
+
+def test_what_stands_on_the_counter_is_not_in_the_hand(script, monkeypatch):
+    """Although the hand touches it, or holds it a little above the counter."""
+    stage, grasp = drawn("grasp", script, 0)
+    stage.simulation.set_state(grasp.goal)
+    assert stage.simulation.observe(["contact"])["contact"][-1] > 0
+    with pytest.raises(Unlucky, match="the object was dropped"):
+        TASKS["place"].check(stage, grasp)
+    monkeypatch.setattr("dexworld.envs.counter.tasks._LIFTED", 0.03)
+    with pytest.raises(Unlucky, match="the object was dropped"):
+        TASKS["place"].begin(stage, np.random.default_rng(0))
+
+
+def test_a_start_in_motion_is_none(script):
+    stage, episode = drawn("reach", script, 0)
+    stage.simulation.set_state(episode.start)
+    swung = stage.command()
+    swung[6] += 0.2
+    stage.simulation.step(swung)
+    with pytest.raises(Unlucky, match="the start is not at rest"):
+        completed(TASKS["reach"], stage, np.random.default_rng(0))
+
+
+def test_an_object_that_totters_when_the_script_ends_is_no_goal(make_env):
+    """As it did in the first draw of this seed that met the other conditions."""
+    env = make_env("reach")
+    env.reset(seed=8)
+    env.set_state(env.goal_physics)
+    before, hold = env.simulation.observe(["object"])["object"], env.hold_action()
+    for _ in range(10):
+        env.step(hold)
+    after = env.simulation.observe(["object"])["object"]
+    assert np.linalg.norm(after[:3] - before[:3]) < 5e-3
+    assert angle_between(after[3:], before[3:]) < 0.06
 
 
 def test_they_are_tasks():
