@@ -60,7 +60,7 @@ SOFT = ("objective.hand.key=soft_keypoints",)
 """Keypoints through which gradients flow: all searches have the same objective."""
 BASELINE = "CEM"
 SEARCHES: dict[str, SearchPlanner] = {
-    # DexWM's iterations, elites and spread, with 48 candidates of its 512.
+    # That of planner=dexwm, with 48 candidates of its 512.
     BASELINE: CEM(
         3, 10, samples=48, elites=10, kept=0, initial_std=0.4, std_floor=0.0, smoothing=0.0
     ),
