@@ -210,7 +210,7 @@ def test_a_policy_that_sees_all_from_the_body(run, run_plan, tmp_path: Path) -> 
     given += ["floors=false"]
     status, _, error = run_plan(*given, "agent.increment=0.5", "agent.steps_per_decision=10")
     assert status == 2
-    assert "set agent.steps_per_decision=5 agent.increment=0.3125, as in its training" in error
+    assert "set agent.increment=0.3125 agent.steps_per_decision=5, as in its training" in error
     assert run_plan(*given)[0] == 0
 
 
