@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import math
 import os
@@ -21,6 +22,7 @@ from dexworld.envs.counter.env import CounterEnv
 from dexworld.envs.counter.script import HOME
 from dexworld.envs.counter.simulation import SPEED, SUBSTEPS
 from dexworld.envs.mujoco_env import EXACT, FloatArray
+from dexworld.envs.rasteriser import Quality
 from dexworld.envs.rendering import working_backend
 from dexworld.envs.robots.franka_allegro import franka_allegro
 from dexworld.envs.rollout import Rollout
@@ -29,6 +31,10 @@ from dexworld.experiments.benchmark_tables import Row
 HEIGHT, WIDTH = 224, 392
 """Of frames [px]: DexWM's."""
 LIFT = "robosuite Lift"
+
+NO_SENSORS = ", sensors off"
+ALIKE = Quality(samples=4, slices=28)
+"""What robosuite draws with: MuJoCo's own settings; shadows are on, but its light casts none."""
 
 _PERIODS = 15  # control periods of a trajectory
 
@@ -39,7 +45,8 @@ def counter_physics(candidates: int = 16, rounds: int = 5, seconds: float = 2.0)
     The worlds are the robot alone, the counter of reaching, and robosuite's Lift (a Panda with a
     gripper, and a cube). The ways are a Python loop that sets the controls before each `mj_step`
     and keeps the state after each control period; `Rollout` on one thread; one call of `mj_step`
-    for as many steps with controls that stay, which is as much as this physics gives; `env.step`
+    for as many steps with controls that stay, which is as much as this physics gives; where the
+    world has sensors, which each of these steps reads, `Rollout` and the one call without; `env.step`
     under random actions. Rows give physics steps per second of CPU time, and the ratio to the loop
     of the same world, of Lift to that of the counter; NaN where robosuite cannot be imported.
     """
@@ -48,17 +55,21 @@ def counter_physics(candidates: int = 16, rounds: int = 5, seconds: float = 2.0)
     ways: dict[tuple[str, str], Callable[[], float]] = {}
     for world, (model, physics) in _worlds(candidates).items():
         controls = _controls(model, physics)
-        rollout = Rollout(model, threads=1)
         # Bound here, since the next world has others.
         ways[world, "Python mj_step loop"] = lambda m=model, p=physics, c=controls: _timed(  # type: ignore[misc]
             lambda: loop(m, p, c), c.size // c.shape[2]
         )
-        ways[world, "rollout, 1 thread"] = lambda r=rollout, p=physics, c=controls: _timed(  # type: ignore[misc]
-            lambda: r(p, c, SUBSTEPS), c.size // c.shape[2]
-        )
-        ways[world, "one call of mj_step"] = lambda m=model, p=physics, c=controls: _timed(  # type: ignore[misc]
-            lambda: _one_call(m, p, c), c.size // c.shape[2]
-        )
+        models = {"": model}
+        if model.nsensor:
+            models[NO_SENSORS] = _without_sensors(model)
+        for how, each in models.items():
+            rollout = Rollout(each, threads=1)
+            ways[world, f"rollout, 1 thread{how}"] = lambda r=rollout, p=physics, c=controls: (  # type: ignore[misc]
+                _timed(lambda: r(p, c, SUBSTEPS), c.size // c.shape[2])
+            )
+            ways[world, f"one call of mj_step{how}"] = lambda m=each, p=physics, c=controls: _timed(  # type: ignore[misc]
+                lambda: _one_call(m, p, c), c.size // c.shape[2]
+            )
     env = gym.make("dexworld/CounterReach-v0").unwrapped
     env.reset(seed=0)
     ways["counter", "env.step"] = lambda: _stepped(env.step, env.action_space, SUBSTEPS, share)
@@ -85,9 +96,11 @@ def counter_physics(candidates: int = 16, rounds: int = 5, seconds: float = 2.0)
 def counter_frames(seconds: float = 2.0, rounds: int = 3) -> list[Row]:
     """Time frames of 224 x 392 of the torso's camera, and of robosuite's Lift, on one core.
 
-    Rows are of drawing alone and of `env.step` with a frame; they give frames per second of CPU
-    time, the best of some rounds, robosuite's being NaN where it cannot be imported. One comes after
-    the other: robosuite draws into whatever context is open.
+    Rows are of drawing alone, each as it comes; of the same with ours drawn as carefully as
+    robosuite draws, by four samples a pixel and with round things as round; of that with robosuite's
+    meshes of the arm, too; and of `env.step` with a frame. They give frames per second of CPU time, the best of some rounds, robosuite's being
+    NaN where it cannot be imported. One comes after the other: robosuite draws into whatever context
+    is open.
     """
     ours = _frames_of_counter(seconds, rounds)
     os.environ.setdefault("MUJOCO_GL", working_backend())  # robosuite would try another one
@@ -95,13 +108,14 @@ def counter_frames(seconds: float = 2.0, rounds: int = 3) -> list[Row]:
     theirs = dict.fromkeys(ours, math.nan)
     if lift is not None:
         still = np.zeros(lift.action_spec[0].shape)
-        ways: list[Callable[[], object]] = [
-            lambda: lift.sim.render(camera_name="agentview", height=HEIGHT, width=WIDTH),
-            lambda: lift.step(still),
-        ]
-        theirs = {
-            what: _per_second(way, seconds, rounds) for what, way in zip(ours, ways, strict=True)
-        }
+        drawn, stepped = (
+            _per_second(way, seconds, rounds)
+            for way in (
+                lambda: lift.sim.render(camera_name="agentview", height=HEIGHT, width=WIDTH),
+                lambda: lift.step(still),
+            )
+        )
+        theirs = dict(zip(ours, (drawn, drawn, drawn, stepped), strict=True))
         lift.close()
     return [
         {
@@ -120,13 +134,20 @@ def _frames_of_counter(seconds: float, rounds: int) -> dict[str, float]:
     counter = env.unwrapped
     assert isinstance(counter, CounterEnv)
     hold, state = counter.hold_action(), counter.task_state
-    drawing = Drawing(counter.simulation.scene)
-    ways: dict[str, Callable[[], object]] = {
-        "drawn": lambda: drawing.draw("torso", HEIGHT, WIDTH, state),
-        "drawn in env.step": lambda: counter.step(hold),
+    scene = counter.simulation.scene
+    drawings = {
+        "drawn": Drawing(scene),
+        "drawn by 4 samples": Drawing(scene, quality=ALIKE),
+        "drawn by 4 samples, mesh arm": Drawing(scene, "mesh", ALIKE),
     }
+    ways: dict[str, Callable[[], object]] = {
+        what: lambda d=drawing: d.draw("torso", HEIGHT, WIDTH, state)  # type: ignore[misc]
+        for what, drawing in drawings.items()
+    }
+    ways["drawn in env.step"] = lambda: counter.step(hold)
     found = {what: _per_second(way, seconds, rounds) for what, way in ways.items()}
-    drawing.close()
+    for drawing in drawings.values():
+        drawing.close()
     env.close()
     return found
 
@@ -142,6 +163,13 @@ def loop(model: mujoco.MjModel, physics: FloatArray, controls: FloatArray) -> Fl
             if step % SUBSTEPS == 0:
                 found.append(np.concatenate([data.qpos, data.qvel]))
     return np.reshape(found, (len(physics), -1, model.nq + model.nv))
+
+
+def _without_sensors(model: mujoco.MjModel) -> mujoco.MjModel:
+    """Return a model that goes the same way and reads no sensor."""
+    blind: mujoco.MjModel = copy.copy(model)
+    blind.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
+    return blind
 
 
 def _one_call(model: mujoco.MjModel, physics: FloatArray, controls: FloatArray) -> None:

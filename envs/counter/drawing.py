@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..cameras import Calibration, calibration
 from ..mujoco_env import FloatArray
+from ..rasteriser import Quality
 from ..rendering import Renderer
 from .objects import THINGS
 from .scene import Scene, drawn_model
@@ -38,11 +39,13 @@ _POSES: Final = slice(2 * ACTIONS, 2 * ACTIONS + 7 * len(THINGS))
 class Drawing:
     """Draws task states in a scene, which may change; what it needs is made for the first picture.
 
-    `visuals`, `fast` or `mesh`, is what the arm looks like.
+    `visuals`, `fast` or `mesh`, is what the arm looks like; `quality`, how carefully it is drawn.
     """
 
-    def __init__(self, scene: int = 0, visuals: str = "fast") -> None:
-        self._scene, self._visuals = scene, visuals
+    def __init__(
+        self, scene: int = 0, visuals: str = "fast", quality: Quality | None = None
+    ) -> None:
+        self._scene, self._visuals, self._quality = scene, visuals, quality
         self._model: mujoco.MjModel | None = None
         self._renderers: dict[tuple[int, int], Renderer] = {}
 
@@ -83,7 +86,8 @@ class Drawing:
         """Return what draws pictures of a size."""
         renderer = self._renderers.get((height, width))
         if renderer is None:
-            renderer = self._renderers[height, width] = Renderer(model, height, width)
+            renderer = Renderer(model, height, width, quality=self._quality)
+            self._renderers[height, width] = renderer
         return renderer
 
     def _posed(self, task_state: FloatArray) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -107,10 +111,10 @@ class Drawing:
             self.close()  # a ray tracer has its own copy of the model
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"scene": self._scene, "visuals": self._visuals}
+        return {"scene": self._scene, "visuals": self._visuals, "quality": self._quality}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        Drawing.__init__(self, saved["scene"], saved["visuals"])
+        Drawing.__init__(self, **saved)
 
 
 def with_goal(frame: Frame, goal: Frame) -> Frame:

@@ -11,7 +11,9 @@ from dexworld.envs.counter.simulation import SUBSTEPS
 from dexworld.envs.rollout import Rollout
 from dexworld.experiments.benchmark_envs_hands import (
     LIFT,
+    NO_SENSORS,
     _controls,
+    _without_sensors,
     _worlds,
     counter_frames,
     counter_physics,
@@ -28,12 +30,22 @@ def test_loop_and_rollout_go_the_same_way() -> None:
         assert np.abs(np.diff(stepped[:, :, :7], axis=1)).max() > 0.01
 
 
+def test_without_sensors_it_goes_the_same_way() -> None:
+    model, physics = _worlds(2)["counter"]
+    controls, blind = _controls(model, physics), _without_sensors(model)
+    seen, unseen = (Rollout(each, 1)(physics, controls, SUBSTEPS) for each in (model, blind))
+    np.testing.assert_array_equal(seen.physics, unseen.physics)
+    assert np.any(seen.sensors) and not np.any(unseen.sensors)
+
+
 def test_the_physics_table_has_a_row_for_every_way() -> None:
     rows = counter_physics(candidates=1, rounds=1, seconds=0.05)
     assert {row["world"] for row in rows} == {"Franka + Allegro", "counter", LIFT}
     speeds = {(row["world"], str(row["way"])): row for row in rows}
     for world in ("Franka + Allegro", "counter"):
         assert speeds[world, "Python mj_step loop"]["ratio"] == 1.0
+    blind = [key for key in speeds if key[1].endswith(NO_SENSORS)]
+    assert {world for world, _ in blind} == {"counter"} and len(blind) == 2
     for (world, _), row in speeds.items():
         if world != LIFT:
             assert float(row["physics_steps_per_s"]) > 0
@@ -42,7 +54,10 @@ def test_the_physics_table_has_a_row_for_every_way() -> None:
 @pytest.mark.slow
 def test_the_table_of_frames_compares_with_robosuite_where_it_runs() -> None:
     rows = counter_frames(seconds=0.1, rounds=1)
-    assert [row["frames"] for row in rows] == ["drawn", "drawn in env.step"]
+    names = ["drawn", "drawn by 4 samples", "drawn by 4 samples, mesh arm", "drawn in env.step"]
+    assert [row["frames"] for row in rows] == names
+    speeds = [float(row["dexworld"]) for row in rows[:3]]
+    assert speeds == sorted(speeds, reverse=True), "more care takes more time"
     for row in rows:
         ours, theirs, ratio = (float(row[key]) for key in ("dexworld", LIFT, "ratio"))
         assert ours > 0

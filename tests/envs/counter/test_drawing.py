@@ -6,6 +6,7 @@ import pytest
 
 from dexworld.envs.counter.drawing import Drawing, with_goal, with_path
 from dexworld.envs.counter.scene import CAMERAS, OVERVIEW, Scene, drawn_model
+from dexworld.envs.rasteriser import Quality
 from dexworld.envs.rendering import Renderer
 
 SIZE = (112, 196)
@@ -107,8 +108,14 @@ def test_the_finer_arm_is_where_the_coarse_one_is(drawing, start):
     copy.close()
 
 
-def test_a_copy_draws_alike(drawing, start):
-    copy = pickle.loads(pickle.dumps(drawing))
-    frames = [each.draw("torso", *SIZE, start.task_state) for each in (drawing, copy)]
-    np.testing.assert_array_equal(*frames)
-    copy.close()
+def test_a_copy_draws_alike_and_as_carefully(drawing, start):
+    smooth = Drawing(start.simulation.scene, quality=Quality(samples=4))
+    frames = []
+    for each in (drawing, smooth):
+        copy = pickle.loads(pickle.dumps(each))
+        pair = [d.draw("torso", *SIZE, start.task_state) for d in (each, copy)]
+        np.testing.assert_array_equal(*pair)
+        frames.append(pair[0].astype(int))
+        copy.close()
+    smooth.close()
+    assert 0 < (frames[0] != frames[1]).any(axis=2).mean() < 0.2, "edges"
