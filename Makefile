@@ -20,7 +20,7 @@ INTEROP_CANDIDATES := $(or $(INTEROP_PYTHON),python3.12 python3.13 python3.11 py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-fast test-interop lint type format build benchmark check dev clean
+.PHONY: help setup demo test test-fast test-interop coverage lint type format build benchmark check dev clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,9 +32,12 @@ demo: setup ## plan in PushT, in the simulator and in a learned model, and write
 	$(BIN)/dexworld-plan experiment=demo $(ARGS)
 
 # The test processes share the cores; threads of their own would only wait for one another.
-test test-fast: export OMP_NUM_THREADS = 1
+test test-fast coverage: export OMP_NUM_THREADS = 1
 
-test: setup ## all tests, and how much of the library they run
+test: setup ## all tests
+	$(BIN)/pytest -n $(WORKERS)
+
+coverage: setup ## all tests, and how much of the library they run, in twice the time
 	$(BIN)/pytest -n $(WORKERS) --cov=dexworld --cov-report=term:skip-covered --cov-fail-under=90
 
 test-fast: setup ## the tests that take seconds

@@ -82,8 +82,10 @@ def _compose(config_name: str, overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(CONF, version_base="1.3"):
         for override in OverridesParser.create().parse_overrides(list(overrides)):
             group, choice = override.key_or_group, override.value()
+            if group not in _GROUPS or not isinstance(choice, str):
+                continue
             options = GlobalHydra.instance().config_loader().get_group_options(group)
-            if options and isinstance(choice, str) and choice not in options:
+            if choice not in options:
                 raise ValueError(f"there is no {group} {choice!r}. {nearest(choice, options)}")
         return compose(config_name, overrides=list(overrides))
 

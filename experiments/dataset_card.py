@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dexworld.agents.episodes import ACTION, SUCCESS
@@ -97,6 +96,8 @@ def _distance(agent: NDArray[np.float64], points: NDArray[np.float64]) -> NDArra
 
 def draw(seen: Coverage, path: Path) -> None:
     """Draw where object and agent have been, and which way the object pointed."""
+    from matplotlib.figure import Figure  # slow to import, and needed at the end
+
     figure = Figure(figsize=(11.0, 3.4), layout="constrained")
     for place, positions, title in ((131, seen.middle, "object"), (132, seen.agent, "agent")):
         axes = figure.add_subplot(place)

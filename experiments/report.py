@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dexworld.experiments.calibration import finite_pairs, gap
@@ -241,7 +240,9 @@ def relative_progress(searches: Sequence[Sequence[float]]) -> NDArray[np.float64
     return change
 
 
-def _axes(x_label: str, y_label: str) -> tuple[Figure, Any]:
+def _axes(x_label: str, y_label: str) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # slow to import, and needed at the end
+
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x_label)
@@ -250,7 +251,7 @@ def _axes(x_label: str, y_label: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _chart(figure: Figure, title: str, caption: str) -> dict[str, str]:
+def _chart(figure: Any, title: str, caption: str) -> dict[str, str]:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     data = base64.b64encode(buffer.getvalue()).decode()

@@ -27,11 +27,3 @@ def test_without_the_arm_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"dexworld\[robosuite\]"):
         require_franka()
-
-
-@pytest.mark.slow
-def test_the_chain_is_several_times_faster_than_the_loop() -> None:
-    """The acceptance is a factor of 5; under load, and with checked types, less is asked here."""
-    rows = {row["way"]: row for row in kinematics_speed()["21 keypoints of 23 joints"]}
-    assert float(rows["Kinematics, float32"]["ratio"]) > 2.5
-    assert float(rows["a fresh MjData for each sample"]["ratio"]) < 0.1

@@ -294,12 +294,16 @@ def test_ctrl_c_leaves_a_dataset_and_no_workers(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while durable(tmp_path / "play") < 20 and time.monotonic() < deadline:
         time.sleep(0.05)
-    for _ in range(5):  # Python swallows an interrupt that meets a destructor
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=8)
-            break
-    _, error = process.communicate(timeout=5)
+    try:
+        for _ in range(5):  # Python swallows an interrupt that meets a destructor
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=8)
+                break
+        _, error = process.communicate(timeout=5)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130, error
     assert "existing=append goes on" in error and "Traceback" not in error
     dataset = Dataset(tmp_path / "play")

@@ -136,10 +136,10 @@ def test_decisions_are_told_apart_by_the_hand_s_increment() -> None:
     assert decisions(agent) == {
         "steps_per_decision": 5,
         "interpolate": True,
-        "increment": 0.75,
-        "hand_increment": 0.25,
+        "increment": 0.35,
+        "hand_increment": 0.15,
     }
-    for same in (None, 0.75):
+    for same in (None, 0.35):
         agent.hand_increment = same
         assert "hand_increment" not in decisions(agent)
 
