@@ -98,9 +98,9 @@ def counter_frames(seconds: float = 2.0, rounds: int = 3) -> list[Row]:
 
     Rows are of drawing alone, each as it comes; of the same with ours drawn as carefully as
     robosuite draws, by four samples a pixel and with round things as round; of that with robosuite's
-    meshes of the arm, too; and of `env.step` with a frame. They give frames per second of CPU time, the best of some rounds, robosuite's being
-    NaN where it cannot be imported. One comes after the other: robosuite draws into whatever context
-    is open.
+    meshes of the arm, too; and of `env.step` with a frame. They give frames per second of CPU time,
+    the best of some rounds, robosuite's being NaN where it cannot be imported. One comes after the
+    other: robosuite draws into whatever context is open.
     """
     ours = _frames_of_counter(seconds, rounds)
     os.environ.setdefault("MUJOCO_GL", working_backend())  # robosuite would try another one

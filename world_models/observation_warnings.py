@@ -9,7 +9,7 @@ from torch import Tensor, maximum
 
 from .kinematics import Kinematics
 
-SLACK = 0.1
+SLACK = 0.02
 """How far joints may be beyond their limits before it is told [rad]: simulated limits give way."""
 
 

@@ -56,8 +56,6 @@ def test_the_table_of_frames_compares_with_robosuite_where_it_runs() -> None:
     rows = counter_frames(seconds=0.1, rounds=1)
     names = ["drawn", "drawn by 4 samples", "drawn by 4 samples, mesh arm", "drawn in env.step"]
     assert [row["frames"] for row in rows] == names
-    speeds = [float(row["dexworld"]) for row in rows[:3]]
-    assert speeds == sorted(speeds, reverse=True), "more care takes more time"
     for row in rows:
         ours, theirs, ratio = (float(row[key]) for key in ("dexworld", LIFT, "ratio"))
         assert ours > 0

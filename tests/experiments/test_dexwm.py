@@ -88,9 +88,8 @@ def test_from_a_dataset_to_joint_targets(
     made: tuple[str, str], tmp_path: Path, planner: SearchPlanner
 ) -> None:
     play, encoder = made
-    trained(
-        play, encoder, tmp_path / "dexwm", "++model.model.least_peak=0"
-    )  # it learns too little to see
+    # In four steps a head learns too little to find a hand.
+    trained(play, encoder, tmp_path / "dexwm", "++model.model.least_peak=0")
     path = str(tmp_path / "dexwm" / "model")
     errors = DexWM.from_pretrained(path).metadata["errors"]
     assert {f"{name}_3" for name in ("latent", "shuffled", "still", "keypoints")} < set(errors)
