@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -13,7 +14,9 @@ from torch import Tensor
 from ..planners.base import WarmStart
 from ..planners.noise import Streams
 from ..planners.start import fit_horizon
-from ..world_models.base import State, WorldModel, take
+from ..world_models.base import COMMAND, State, WorldModel, check_keys, name_of, take
+from ..world_models.inverse import InverseModel
+from ..world_models.latent_config import PAST
 from .decider import Decider
 from .policy import Policy
 
@@ -104,29 +107,153 @@ class PolicyProposer:
         rows = torch.arange(len(seeds), device=low.device).repeat_interleave(self.plans)
         state, goal = take(state, rows), take(goal, rows)
         first = torch.arange(0, len(rows), self.plans, device=rows.device)
-        noise, plans = self._disturbance(seeds, horizon), []
-        for time in range(horizon):
-            if noise is None:
-                decision = self.decider(state, goal, _own(seeds, 3, time).tolist())
-                decision[first] = self.decider(take(state, first), take(goal, first))
-            else:
-                decision = torch.clamp(self.decider(state, goal) + noise[:, time], low, high)
-            plans.append(decision)
-            if len(plans) < horizon:
-                state = self.model.step(state, decision)
-        return beside(left, torch.unflatten(torch.stack(plans, dim=1), 0, (-1, self.plans)))
+        noise = None
+        if self.noise is not None:
+            noise = self.noise * _noise(seeds, self.plans, horizon, low, high)
+            noise[first] = 0.0
 
-    def _disturbance(
-        self, seeds: Tensor, horizon: int
-    ) -> Float[Tensor, "batch_plans horizon action"] | None:
-        """Return what is added to decisions, nothing to those of the first plan of each problem."""
-        if self.noise is None:
-            return None
-        low, high = self.decider.low, self.decider.high
-        streams = Streams(_own(seeds, 2), device=low.device, dtype=low.dtype)
-        noise = self.noise * (high - low) / 2 * streams.normal(self.plans, horizon, len(low))
-        noise[:, 0] = 0.0
-        return noise.flatten(0, 1)
+        def decide(now: State, time: int) -> Tensor:
+            if noise is not None:
+                return torch.clamp(self.decider(now, goal) + noise[:, time], low, high)
+            decision = self.decider(now, goal, _own(seeds, 3, time).tolist())
+            decision[first] = self.decider(take(now, first), take(goal, first))
+            return decision
+
+        plans = _rolled_out(self.model, state, horizon, decide)
+        return beside(left, torch.unflatten(plans, 0, (-1, self.plans)))
+
+
+class InverseProposer:
+    """Proposes what an inverse model says leads to the goal: it is rolled out, again and again.
+
+    The plans differ in when they mean to be at the goal: after the longest time that the inverse
+    model knows, a decision less, and so on down to two decisions, and round again. A plan whose time
+    is over has another go. In the first round they are as the model says, in the others noise is
+    added.
+
+    The inverse model, taught by self-play alone, averages over ways to the goal and misses it, but
+    its plans are on the right side of the object, which is what samples around nothing rarely are.
+
+    Args:
+        model: the dynamics that the planner searches in, over decisions (`Mapped`). It predicts the
+            points that the inverse model reads, whatever else it predicts: a simulator will do.
+        inverse_model: what proposes; it reads points and nothing else (`features` 0).
+        steps: environment steps that a decision lasts.
+        increment: most that a decision moves the command; decisions are commands where None.
+        plans: how many are proposed, `K`.
+        noise: standard deviation of the noise on each decision, as a share of half its range.
+
+    Raises:
+        KeyError: the model does not predict the points.
+        ValueError: no plans, noise below zero, decisions that last longer than the actions that the
+            inverse model gives at once or are not its actions, or an inverse model of latents.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        inverse_model: InverseModel,
+        *,
+        steps: int,
+        increment: float | None = None,
+        plans: int = 16,
+        noise: float = 0.3,
+    ) -> None:
+        config = inverse_model.config
+        if plans < 1 or noise < 0:
+            raise ValueError(
+                f"plans={plans}, noise={noise}: at least one plan, and no less noise than 0."
+            )
+        if config.features or not config.points.sets:
+            raise ValueError(
+                f"the inverse model reads {config.features} learned features beside the points "
+                f"{list(config.points.names)}, which only its own world model has. To propose plans, "
+                "train one with a world model whose latents are points (recipe=push_t_state)."
+            )
+        if not 1 <= steps <= min(config.chunk, config.longest):
+            raise ValueError(
+                f"a decision lasts {steps} steps, and the inverse model gives {config.chunk} actions "
+                f"at once, for goals up to {config.longest} steps ahead: set "
+                "agent.steps_per_decision to no more."
+            )
+        check_keys(config.points.names, model, type(self).__name__)
+        if model.action_space.shape != (inverse_model.action_size,):
+            raise ValueError(
+                f"the decisions of {name_of(model)} are in {model.action_space}, and the inverse "
+                f"model gives {inverse_model.action_size} numbers: give one of the same environment."
+            )
+        self.model, self.inverse_model = model, inverse_model
+        self.steps, self.increment = steps, increment
+        self.plans, self.noise = plans, noise
+        self.low = torch.from_numpy(model.action_space.low).to(model.device)
+        self.high = torch.from_numpy(model.action_space.high).to(model.device)
+
+    @property
+    def evaluations(self) -> int:
+        """One for each plan."""
+        return self.plans
+
+    @torch.no_grad()
+    def propose(
+        self,
+        state: State,
+        goal: State,
+        left: WarmStart | None,
+        *,
+        horizon: int,
+        seeds: Int[Tensor, " batch"],
+    ) -> WarmStart | None:
+        """Roll the inverse model out, all problems and plans at once."""
+        config, device = self.inverse_model.config, self.low.device
+        rows = torch.arange(len(seeds), device=device).repeat_interleave(self.plans)
+        state, aim = take(state, rows), self._read(take(goal, rows))
+        times = torch.arange(config.longest, min(self.steps, config.longest - 1), -self.steps)
+        plan = torch.arange(self.plans)
+        due = times[plan % len(times)].repeat(len(seeds)).to(device)
+        noise = self.noise * _noise(seeds, self.plans, horizon, self.low, self.high)
+        noise[(plan < len(times)).repeat(len(seeds)).to(device)] = 0.0
+
+        def decide(now: State, time: int) -> Tensor:
+            reading = self._read(now)
+            past = now.get(PAST)
+            if past is None:  # taken to be at rest
+                past = self.inverse_model.hold_action(reading)[:, None]
+                past = past.expand(-1, config.history, -1)
+            to_go = (due - self.steps * time % due).clamp(min=self.steps)
+            told = self.inverse_model.act(reading, aim, to_go, past)[:, self.steps - 1]
+            if self.increment is not None:
+                told = (told - now[COMMAND]) / self.increment
+            return torch.clamp(told.to(noise) + noise[:, time], self.low, self.high)
+
+        plans = _rolled_out(self.model, state, horizon, decide)
+        return beside(left, torch.unflatten(plans, 0, (-1, self.plans)))
+
+    def _read(self, state: State) -> Float[Tensor, "rows reading"]:
+        """Return normalised points, found by the names of their sets."""
+        layout = self.inverse_model.config.points
+        labels = {each.label: state[each.name] for each in layout.sets}
+        points: Tensor = layout.normalise(labels, rows=1)
+        return points.flatten(1)
+
+
+def _rolled_out(
+    model: WorldModel, state: State, horizon: int, decide: Callable[[State, int], Tensor]
+) -> Float[Tensor, "rows horizon action"]:
+    """Return what is decided, decision after decision, where each was made."""
+    plans = []
+    for time in range(horizon):
+        plans.append(decide(state, time))
+        if len(plans) < horizon:
+            state = model.step(state, plans[-1])
+    return torch.stack(plans, dim=1)
+
+
+def _noise(
+    seeds: Tensor, plans: int, horizon: int, low: Tensor, high: Tensor
+) -> Float[Tensor, "batch_plans horizon action"]:
+    """Return normal noise of half the range of the decisions, the plans of a problem in a row."""
+    streams = Streams(_own(seeds, 2), device=low.device, dtype=low.dtype)
+    return ((high - low) / 2 * streams.normal(plans, horizon, len(low))).flatten(0, 1)
 
 
 def _own(seeds: Tensor, *use: int) -> Tensor:

@@ -72,4 +72,6 @@ class UnboundedCEM:
             evaluations_at=tuple(evaluations_at),
             seconds_at=tuple(seconds_at),
         )
-        return Plan(plan, costs[-1], returned.predictions(plan), std, search)
+        rollout = model.rollout(state, plan.unsqueeze(1), objective.reads)
+        predictions = {key: value.squeeze(1) for key, value in rollout.items()}
+        return Plan(plan, costs[-1], predictions, std, search)

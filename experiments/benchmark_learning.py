@@ -44,6 +44,7 @@ TASK = [
     "videos=0",
     "floors=false",
     "existing=resume",
+    "agent.inverse=null",
 ]
 PLANNED = [
     "experiment=push_t_goal_state",

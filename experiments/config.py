@@ -16,7 +16,7 @@ from dexworld.agents.belief_policy import BeliefPolicy
 from dexworld.agents.inverse_model import InverseAgent
 from dexworld.agents.planning import PlanningAgent
 from dexworld.agents.policy import Policy, PolicyAgent, load_policy
-from dexworld.agents.proposals import PolicyProposer, Proposer
+from dexworld.agents.proposals import InverseProposer, PolicyProposer, Proposer
 from dexworld.agents.sub_goals import SubGoals
 from dexworld.envs.gymnasium_model import PHYSICS, REWARD, GymnasiumModel
 from dexworld.envs.simulator_model import SimulatorModel
@@ -216,25 +216,39 @@ def make_planning_agent(config: PlanConfig, model: WorldModel) -> PlanningAgent:
 
 def _make_proposer(config: PlanConfig, model: WorldModel, action_map: ActionMap) -> Proposer | None:
     agent = config.agent
+    proposing = [
+        name for name in ("rough", "policy", "inverse") if getattr(agent, name) is not None
+    ]
+    if len(proposing) > 1:
+        names = " and ".join(f"agent.{name}" for name in proposing)
+        raise ValueError(f"{names} propose plans: set all but one of them to null.")
     if agent.rough is not None:
-        if agent.policy is not None:
-            raise ValueError("agent.rough and agent.policy both propose plans: set one to null.")
         objective = make_objective(config.objective)
         return make_staged_plans(
             agent.rough, model, action_map, objective, agent.execute, agent.increment
         )
     targets = isinstance(model, DexWM) and agent.increment is None
-    if agent.reference != CURRENT and (not targets or agent.policy is not None):
+    if agent.reference != CURRENT and (not targets or proposing):
         raise ValueError(
             f"agent.reference={agent.reference} says where searches for absolute joint targets start: "
-            "plan in a DexWM with agent.increment=null and agent.policy=null, or set it to current."
+            "plan in a DexWM with agent.increment=null and neither agent.policy nor agent.inverse, or "
+            "set it to current."
+        )
+    if agent.inverse is not None:
+        return InverseProposer(
+            Mapped(model, action_map),
+            InverseModel.from_pretrained(agent.inverse, model.device),
+            steps=agent.steps_per_decision,
+            increment=agent.increment,
+            plans=agent.proposals,
+            noise=agent.proposal_noise,
         )
     if agent.policy is None:
         return _joint_reference(agent) if targets else None
     policy = load_imagined(agent.policy, agent, model)
     decided = Mapped(model, action_map)
-    noise = None if agent.policy_samples else agent.policy_noise
-    return PolicyProposer(decided, policy, agent.policy_plans, noise)
+    noise = None if agent.policy_samples else agent.proposal_noise
+    return PolicyProposer(decided, policy, agent.proposals, noise)
 
 
 def _sub_goals(agent: AgentConfig) -> SubGoals | None:

@@ -179,6 +179,8 @@ def _agent_name(config: PlanConfig) -> str:
     model, planner = config.model, type(config.planner).__name__
     if config.agent.policy is not None:
         planner += f" guided by {config.agent.algorithm}"
+    if config.agent.inverse is not None:
+        planner += " guided by an inverse model"
     if model.kind == "latent":
         return f"{planner} in {'/'.join(Path(str(model.path)).parts[-2:])} (learned)"
     dynamics = model.source if model.kind == "simulator" else model.kind

@@ -138,12 +138,15 @@ class AgentConfig:
     """Class of stable-baselines3 that saved the policy."""
     policy: str | None = None
     """A policy.zip of dexworld-train-agent, whose plans join those that planning searches among."""
-    policy_plans: int = 16
-    """How many of them, each rolled out in the model."""
-    policy_noise: float = 0.3
-    """Standard deviation of the noise on their decisions, as a share of half the range."""
     policy_samples: bool = False
-    """Sample them from the policy's own distribution instead, all but the first."""
+    """Sample them from the policy's own distribution, all but the first, in the place of noise."""
+    inverse: str | None = None
+    """An inverse model whose plans join them: a folder of dexworld-train recipe=push_t_inverse, or
+    the name of one that ships."""
+    proposals: int = 16
+    """How many plans of the policy or of the inverse model, each rolled out in the model."""
+    proposal_noise: float = 0.3
+    """Standard deviation of the noise on their decisions, as a share of half the range."""
     rough: RoughConfig | None = None
     """Where searches start from: a plan in the kinematics of a hand on an arm."""
     observes: list[str] = field(default_factory=list)

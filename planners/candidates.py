@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -61,6 +61,7 @@ class Candidates:
         self.non_finite = torch.zeros(self.batch, dtype=torch.int64, device=model.device)
         self.best_actions: Tensor | None = None
         self.best_cost: Tensor | None = None
+        self.best_predictions: dict[str, Tensor] = {}
         self._state = state
         self._goal = goal
         self._chunk = None if at_once is None else max(1, at_once // self.batch)
@@ -95,7 +96,7 @@ class Candidates:
         """Return the cost of each candidate, +inf where it is not finite."""
         check_actions(actions, self.model.action_space, dims=ROLLOUT, state=self._state)
         costs = self._in_chunks(actions, self._cost)
-        return self._record(actions, costs, evaluations=actions.shape[1])
+        return self._record(costs, evaluations=actions.shape[1])
 
     def evaluate_with_gradients(
         self, actions: Float[Tensor, "batch candidates horizon action"]
@@ -109,18 +110,10 @@ class Candidates:
         check_actions(actions, self.model.action_space, dims=ROLLOUT, state=self._state)
         both = self._in_chunks(actions, self._cost_and_gradient)
         with torch.no_grad():
-            costs = self._record(
-                actions, both[..., 0], evaluations=GRADIENT_EVALUATIONS * actions.shape[1]
-            )
+            costs = self._record(both[..., 0], evaluations=GRADIENT_EVALUATIONS * actions.shape[1])
         gradients = both[..., 1:].reshape(actions.shape)
         usable = torch.isfinite(gradients) & torch.isfinite(costs)[..., None, None]
         return costs, torch.where(usable, gradients, 0.0)
-
-    @torch.no_grad()
-    def predictions(self, actions: Float[Tensor, "batch horizon action"]) -> dict[str, Tensor]:
-        """Return what the model predicts for one plan per problem, `[B, T, ...]` by key."""
-        rollout = self.model.rollout(self._state, actions.unsqueeze(1), self.objective.reads)
-        return {key: value.squeeze(1) for key, value in rollout.items()}
 
     def _in_chunks(self, actions: Tensor, price: Pricing) -> Tensor:
         chunk = self._chunk
@@ -136,6 +129,7 @@ class Candidates:
                 f"{type(self.objective).__name__}.cost returned shape {tuple(costs.shape)}; it "
                 f"must return one cost per candidate, {tuple(actions.shape[:2])}."
             )
+        self._keep_best(actions.detach(), costs.detach(), predictions)
         return costs
 
     def _cost_and_gradient(self, actions: Tensor) -> Tensor:
@@ -153,24 +147,34 @@ class Candidates:
             (gradient,) = torch.autograd.grad(costs.sum(), leaf)
         return torch.cat([costs.detach().unsqueeze(-1), gradient.flatten(2)], dim=-1)
 
-    def _record(self, actions: Tensor, costs: Tensor, evaluations: int) -> Tensor:
+    @torch.no_grad()
+    def _keep_best(self, actions: Tensor, costs: Tensor, predictions: Mapping[str, Tensor]) -> None:
+        """Remember the best candidate of each problem, and what is predicted of it."""
+        cost, index = torch.where(torch.isfinite(costs), costs, torch.inf).min(dim=1)
+        if self.best_actions is None or self.best_cost is None:
+            # The first candidate stands in for rows in which nothing is finite yet: index 0.
+            better = torch.ones_like(cost, dtype=torch.bool)
+            self.best_actions, self.best_cost = actions[:, 0], cost
+            self.best_predictions = {key: predictions[key][:, 0] for key in self.objective.reads}
+        else:
+            better = cost < self.best_cost
+            self.best_cost = torch.where(better, cost, self.best_cost)
+        rows = torch.arange(self.batch, device=costs.device)
+
+        def chosen(new: Tensor, old: Tensor) -> Tensor:
+            picked = new[rows, index].detach()
+            return torch.where(better.view(-1, *[1] * (picked.ndim - 1)), picked, old)
+
+        self.best_actions = chosen(actions, self.best_actions)
+        self.best_predictions = {
+            key: chosen(predictions[key], old) for key, old in self.best_predictions.items()
+        }
+
+    def _record(self, costs: Tensor, evaluations: int) -> Tensor:
         finite = torch.isfinite(costs)
         self.non_finite += (~finite).sum(dim=1)
         self.evaluations += evaluations
-        costs = torch.where(finite, costs, torch.inf)
-        cost, index = costs.min(dim=1)
-        rows = torch.arange(self.batch, device=costs.device)
-        chosen = actions[rows, index]
-        if self.best_actions is None or self.best_cost is None:
-            # The first candidate stands in for rows in which nothing is finite yet.
-            stand_in = torch.isinf(cost)[:, None, None]
-            self.best_actions = torch.where(stand_in, actions[:, 0], chosen)
-            self.best_cost = cost
-        else:
-            better = cost < self.best_cost
-            self.best_actions = torch.where(better[:, None, None], chosen, self.best_actions)
-            self.best_cost = torch.where(better, cost, self.best_cost)
-        return costs
+        return torch.where(finite, costs, torch.inf)
 
 
 def _bounds(space: Box, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -16,31 +16,41 @@ Poison = Callable[[Tensor], Tensor]
 
 
 class Recorder(Wrapper):
-    """A model that passes everything on, remembers each rollout and can spoil predictions."""
+    """A model that passes everything on, remembers each rollout and can spoil predictions.
+
+    Args:
+        model: What rolls out.
+        poison: Which candidates are spoilt.
+        clock: What each rollout moves on by a second.
+        problems: How many there are, where several searches of one stand side by side; as many as a
+            rollout has where None.
+    """
 
     def __init__(
-        self, model: WorldModel, poison: Poison | None = None, clock: FakeClock | None = None
+        self,
+        model: WorldModel,
+        poison: Poison | None = None,
+        clock: FakeClock | None = None,
+        problems: int | None = None,
     ) -> None:
         self.model = model
         self.poison = poison
         self.clock = clock
+        self.problems = problems
         self.rollouts: list[Tensor] = []
         self.evaluations = 0
 
     @property
     def searched(self) -> Float[Tensor, "batch evaluated horizon action"]:
-        """All candidates, the winner's own rollout at the end left out.
-
-        Several searches of a problem are rolled out as many problems side by side.
-        """
-        problems = len(self.rollouts[-1])
-        folded = [each.reshape(problems, -1, *each.shape[2:]) for each in self.rollouts[:-1]]
+        """All candidates, those of all searches of a problem in its row."""
+        problems = self.problems or len(self.rollouts[0])
+        folded = [each.reshape(problems, -1, *each.shape[2:]) for each in self.rollouts]
         return torch.cat(folded, dim=1)
 
     @property
     def searched_evaluations(self) -> int:
-        """Evaluations of each problem, the winner's own rollout at the end left out."""
-        return self.evaluations // len(self.rollouts[-1]) - 1
+        """Evaluations of each problem."""
+        return self.evaluations // (self.problems or len(self.rollouts[0]))
 
     def rollout(
         self,

@@ -125,12 +125,12 @@ class SearchPlanner(ABC):
         start = Start.of(warm_start, candidates)
         warm = bool(start.valid.all())
         starts = 1 if warm else self.starts
-        searched = candidates
+        streams = _streams(seeds, candidates, starts)
         if starts > 1:
             # Several searches of a problem are as many problems, side by side.
             rows = torch.arange(candidates.batch, device=start.valid.device)
             rows = rows.repeat_interleave(starts)
-            searched = Candidates(
+            candidates = Candidates(
                 model,
                 objective,
                 take(state, rows),
@@ -139,10 +139,10 @@ class SearchPlanner(ABC):
                 at_once=self.at_once,
             )
             start = start.take(rows)
-        strategy = self.strategy(searched, start, _streams(seeds, candidates, starts))
+        strategy = self.strategy(candidates, start, streams)
         iterations = (self.warm_iterations if warm else None) or self.iterations
-        search = run(strategy, searched, iterations, budget_s=budget_s, clock=clock, began=began)
-        return _best_of(starts, strategy, searched, candidates, search)
+        search = run(strategy, candidates, iterations, budget_s=budget_s, clock=clock, began=began)
+        return _best_of(starts, strategy, candidates, search)
 
 
 def run(
@@ -179,19 +179,16 @@ def run(
     )
 
 
-def _best_of(
-    starts: int, strategy: Strategy, searched: Candidates, candidates: Candidates, search: Search
-) -> Plan:
+def _best_of(starts: int, strategy: Strategy, candidates: Candidates, search: Search) -> Plan:
     """Return the best plan of each problem, of which `starts` searches stand next to one another."""
-    assert searched.best_actions is not None and searched.best_cost is not None
-    costs = searched.best_cost.view(-1, starts)
+    assert candidates.best_actions is not None and candidates.best_cost is not None
+    costs = candidates.best_cost.view(-1, starts)
     rows = torch.arange(len(costs), device=costs.device) * starts + costs.argmin(dim=1)
-    actions = searched.best_actions[rows]
     std, alternatives = strategy.std, strategy.alternatives
     return Plan(
-        actions=actions,
-        cost=searched.best_cost[rows],
-        predictions=candidates.predictions(actions),
+        actions=candidates.best_actions[rows],
+        cost=candidates.best_cost[rows],
+        predictions=take(candidates.best_predictions, rows),
         std=None if std is None else std[rows],
         search=replace(
             search,

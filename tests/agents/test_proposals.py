@@ -88,7 +88,7 @@ def test_a_search_may_rerank_the_samples_and_do_nothing_else() -> None:
     assert recorder.searched.shape == (3, 5, 6, 2) and one.plan.search.evaluations == 2 * 5
     _, state = agent.predict(drawn, state)
     (two,) = state.fresh
-    candidates = recorder.rollouts[-2]
+    candidates = recorder.rollouts[-1]
     assert torch.equal(candidates[:, 0, :-1], one.plan.actions[:, 1:]), "what is left of the last"
     ends = point().rollout(two.belief, candidates)["state"][:, 1:, -1]
     assert ((ends - two.goal["state"][:, None]).abs() < 4 * 0.2 * SPEED).all(), "none is random"

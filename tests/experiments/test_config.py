@@ -179,7 +179,7 @@ def test_a_policy_that_was_trained_in_the_model(tiny, untrained, policy) -> None
     agent = make_agent(tiny(model=model, agent=asked))
     assert isinstance(agent, BeliefPolicy)
     assert agent.observes == {"proprio", "keypoints", "goal_proprio", "goal_keypoints"}
-    guided = AgentConfig(policy=str(policy), policy_plans=5, policy_noise=0.25, **action_map)
+    guided = AgentConfig(policy=str(policy), proposals=5, proposal_noise=0.25, **action_map)
     planning = make_agent(tiny(model=model, agent=guided))
     assert isinstance(planning, PlanningAgent)
     assert isinstance(planning.proposer, PolicyProposer)

@@ -142,7 +142,7 @@ def test_the_agent_acts_where_plans_do(run, run_plan, tmp_path: Path) -> None:
     metrics = json.loads((results / "metrics.json").read_text())
     assert metrics["agent"].endswith("out/policy.zip") and metrics["plans"] == 4
     assert metrics["model_evaluations"] == 0 and metrics["plan_latency_s"]["p50"] > 0
-    guided = [f"agent.policy={folder / 'policy.zip'}", "agent.policy_plans=5"]
+    guided = [f"agent.policy={folder / 'policy.zip'}", "agent.proposals=5"]
     guided += ["agent.increment=0.3125", "existing=overwrite"]
     assert run_plan(*guided, *places)[0] == 0
     metrics = json.loads((results / "metrics.json").read_text())

@@ -47,7 +47,7 @@ def test_the_mean_is_a_candidate_of_every_iteration(planner: SearchPlanner, cent
     recorder = Recorder(problem.model)
     planner.plan(recorder, problem.objective, problem.state, problem.goal, horizon=4)
     mean = torch.zeros(3, 4, 2, dtype=torch.float64)
-    searched = recorder.rollouts[:-1]
+    searched = recorder.rollouts
     assert len(searched) == 4
     for actions in searched:
         torch.testing.assert_close(actions[:, 0], mean, rtol=1e-12, atol=1e-12)
@@ -73,7 +73,7 @@ def test_candidates_that_fail_have_no_say(planner: SearchPlanner) -> None:
     problem = active_problem(4)
     recorder = Recorder(problem.model, poison)
     planner.plan(recorder, problem.objective, problem.state, problem.goal, horizon=4)
-    first, second = recorder.rollouts[:-1]
+    first, second = recorder.rollouts
     torch.testing.assert_close(second[:, 0], first[:, :2].mean(dim=1), rtol=1e-4, atol=1e-4)
 
 

@@ -12,6 +12,7 @@ import torch
 import dexworld.envs  # noqa: F401 - registers the ids
 from dexworld.agents.self_play import SelfPlay
 from dexworld.world_models.dexwm import DexWM
+from dexworld.world_models.inverse import InverseModel
 from dexworld.world_models.latent import LatentWorldModel
 from dexworld.world_models.patch_decoder import PatchDecoder
 from dexworld.world_models.patch_encoder import TinyEncoder
@@ -22,7 +23,7 @@ STEPS = 25
 
 
 def test_those_that_are_promised_ship() -> None:
-    promised = {"push_t_state", "push_t_pixels", "push_t_value"}
+    promised = {"push_t_state", "push_t_pixels", "push_t_value", "push_t_inverse"}
     promised |= {"counter_encoder", "counter_decoder", "counter_dexwm"}
     assert promised <= set(shipped_checkpoints())
 
@@ -32,7 +33,8 @@ def test_a_checkpoint_is_small_and_described(name) -> None:
     folder = shipped_checkpoints()[name]
     assert sum(file.stat().st_size for file in folder.iterdir()) <= LARGEST
     described = (folder.parent / "README.md").read_text(encoding="utf-8")
-    kind = {each.__name__: each for each in (LatentWorldModel, TinyEncoder, PatchDecoder, DexWM)}
+    kinds = (LatentWorldModel, InverseModel, TinyEncoder, PatchDecoder, DexWM)
+    kind = {each.__name__: each for each in kinds}
     model = kind[read_contents(folder)["class"]].from_pretrained(name)
     assert f"`{name}`" in described
     assert model.metadata["command"] in described
