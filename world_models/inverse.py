@@ -18,7 +18,14 @@ from .data.windows import Windows
 from .latent import LATENT, LatentWorldModel
 from .layers import FourierFeatures, ResidualMLP
 from .open_loop import STEPS
-from .planar_contact import PlanarContactPredictor, as_complex, as_numbers, fit_frame, turn
+from .planar_contact import (
+    PlanarContactPredictor,
+    as_complex,
+    as_numbers,
+    as_vectors,
+    fit_frame,
+    turn,
+)
 from .points import PointLayout
 from .pretrained import Pretrained
 
@@ -208,7 +215,7 @@ class InverseModel(Pretrained, nn.Module):
             shown = [reading, goal, goal - reading, pace * (goal - reading), past, soon]
             return torch.cat(shown, dim=1), None
         points, aim = as_complex(self._points(reading)), as_complex(self._points(goal))
-        template = torch.view_as_complex(self.template)
+        template = as_complex(self.template)
         origin, direction = fit_frame(points[:, 1:], template)
         goal_origin, goal_direction = fit_frame(aim[:, 1:], template)
         # Pusher now and at the goal, both seen from the body now and from the body at the goal.
@@ -222,7 +229,7 @@ class InverseModel(Pretrained, nn.Module):
         features = [each[:, 2 * self.config.points.count :] for each in (reading, goal)]
         waves = self.waves(seen)
         shown = [5.0 * seen, waves, 5.0 * moves, 5.0 * pace * moves, 5.0 * before, soon]
-        return torch.cat([*shown, places, *features], dim=1), torch.view_as_real(direction)
+        return torch.cat([*shown, places, *features], dim=1), as_vectors(direction)
 
     # Training
 

@@ -26,7 +26,13 @@ def as_complex(points: Float[Tensor, "*rows 2"]) -> Complex[Tensor, "*rows"]:
 
 def as_numbers(places: Complex[Tensor, "*rows points"]) -> Float[Tensor, "*rows coordinates"]:
     """Return places as coordinates `x, y, x, y, ...`."""
-    return torch.view_as_real(places).flatten(-2)
+    return as_vectors(places).flatten(-2)
+
+
+def as_vectors(places: Complex[Tensor, "*rows"]) -> Float[Tensor, "*rows 2"]:
+    """Return places or movements as `x, y`."""
+    # No view, whose gradients would have to lie at even addresses.
+    return torch.stack([places.real, places.imag], dim=-1)
 
 
 def fit_frame(
@@ -46,14 +52,14 @@ def turn(
     vectors: Float[Tensor, "*rows 2"], direction: Float[Tensor, "*#rows 2"]
 ) -> Float[Tensor, "*rows 2"]:
     """Return vectors turned by the angle whose cosine and sine are `direction`."""
-    return torch.view_as_real(as_complex(vectors) * as_complex(direction))
+    return as_vectors(as_complex(vectors) * as_complex(direction))
 
 
 def turn_back(
     vectors: Float[Tensor, "*rows 2"], direction: Float[Tensor, "*#rows 2"]
 ) -> Float[Tensor, "*rows 2"]:
     """Return vectors turned by minus that angle."""
-    return torch.view_as_real(as_complex(vectors) * as_complex(direction).conj())
+    return as_vectors(as_complex(vectors) * as_complex(direction).conj())
 
 
 class PlanarContactPredictor(nn.Module):
@@ -130,7 +136,7 @@ class PlanarContactPredictor(nn.Module):
         # A product and a sum, because a matrix product would lose digits under autocast.
         way = (self.response * (commands - pusher)[:, None]).sum(2)
         path = torch.cat([pusher, pusher + way], dim=1)
-        template = torch.view_as_complex(self.template)
+        template = as_complex(self.template)
         origin, direction = fit_frame(body, template)
         change = self._change(path, origin, direction, body, features)
         origin = origin + direction * torch.complex(change[:, :1], change[:, 1:2])

@@ -127,7 +127,10 @@ def test_a_grasp_closes_the_hand_presses_and_tries_to_lift() -> None:
     ("overrides", "complaint"),
     [
         (["experiment=counter_reach_simulator", "agent.increment=null"], "agent.increment"),
-        (["experiment=counter_reach_simulator", "agent.policy=some.zip"], "both propose"),
+        (
+            ["experiment=counter_reach_simulator", "agent.policy=some.zip"],
+            "agent.rough and agent.policy propose plans",
+        ),
         (["experiment=push_t_goal_simulator", "agent={rough: {horizon: 2}}"], "at the counter"),
     ],
 )
