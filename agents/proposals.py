@@ -131,8 +131,9 @@ class InverseProposer:
     is over has another go. In the first round they are as the model says, in the others noise is
     added.
 
-    The inverse model, taught by self-play alone, averages over ways to the goal and misses it, but
-    its plans are on the right side of the object, which is what samples around nothing rarely are.
+    Alone the inverse model misses many goals, since it averages over ways that lead there; a search
+    that begins with its plans repairs them. A model whose states carry no past actions (a simulator)
+    is taken to be at rest before each decision.
 
     Args:
         model: the dynamics that the planner searches in, over decisions (`Mapped`). It predicts the
@@ -216,7 +217,7 @@ class InverseProposer:
         def decide(now: State, time: int) -> Tensor:
             reading = self._read(now)
             past = now.get(PAST)
-            if past is None:  # taken to be at rest
+            if past is None:
                 past = self.inverse_model.hold_action(reading)[:, None]
                 past = past.expand(-1, config.history, -1)
             to_go = (due - self.steps * time % due).clamp(min=self.steps)

@@ -18,14 +18,7 @@ from .data.windows import Windows
 from .latent import LATENT, LatentWorldModel
 from .layers import FourierFeatures, ResidualMLP
 from .open_loop import STEPS
-from .planar_contact import (
-    PlanarContactPredictor,
-    as_complex,
-    as_numbers,
-    as_vectors,
-    fit_frame,
-    turn,
-)
+from .planar_contact import PlanarContactPredictor, fit_frame, turn, turn_back
 from .points import PointLayout
 from .pretrained import Pretrained
 
@@ -185,7 +178,7 @@ class InverseModel(Pretrained, nn.Module):
         inputs, direction = self._inputs(reading, goal, steps, past)
         change = torch.unflatten(self.network(inputs).float(), 1, (self.config.chunk, -1))
         if direction is not None:
-            change = turn(change, direction)
+            change = turn(change, direction[:, None])
         return self.hold_action(reading)[:, None] + change
 
     def act(
@@ -205,7 +198,7 @@ class InverseModel(Pretrained, nn.Module):
 
     def _inputs(
         self, reading: Tensor, goal: Tensor, steps: Tensor, past: Tensor
-    ) -> tuple[Float[Tensor, "rows inputs"], Float[Tensor, "rows 1 2"] | None]:
+    ) -> tuple[Float[Tensor, "rows inputs"], Float[Tensor, "rows 2"] | None]:
         """Return what the network is shown, and the body's direction where it is seen from it."""
         left = steps[:, None].to(reading)
         pace = self.config.chunk / left
@@ -214,22 +207,21 @@ class InverseModel(Pretrained, nn.Module):
             past = (past - self.hold_action(reading)[:, None]).flatten(1)
             shown = [reading, goal, goal - reading, pace * (goal - reading), past, soon]
             return torch.cat(shown, dim=1), None
-        points, aim = as_complex(self._points(reading)), as_complex(self._points(goal))
-        template = as_complex(self.template)
-        origin, direction = fit_frame(points[:, 1:], template)
-        goal_origin, goal_direction = fit_frame(aim[:, 1:], template)
+        points, aim = self._points(reading), self._points(goal)
+        origin, direction = fit_frame(points[:, 1:], self.template)
+        goal_origin, goal_direction = fit_frame(aim[:, 1:], self.template)
         # Pusher now and at the goal, both seen from the body now and from the body at the goal.
-        pushers = torch.cat([points[:, :1], aim[:, :1]], dim=1)
-        from_now = (pushers - origin) * direction.conj()
-        from_goal = (pushers - goal_origin) * goal_direction.conj()
-        seen = as_numbers(torch.cat([from_now, from_goal], dim=1))
-        moves = as_numbers((aim - points) * direction.conj())
-        before = as_numbers((as_complex(past) - points[:, :1]) * direction.conj())
-        places = as_numbers(torch.cat([origin, direction, goal_origin, goal_direction], dim=1))
+        pushers = torch.stack([points[:, 0], aim[:, 0]], dim=1)
+        from_now = turn_back(pushers - origin[:, None], direction[:, None]).flatten(1)
+        from_goal = turn_back(pushers - goal_origin[:, None], goal_direction[:, None]).flatten(1)
+        seen = torch.cat([from_now, from_goal], dim=1)
+        moves = turn_back(aim - points, direction[:, None]).flatten(1)
+        before = turn_back(past - points[:, :1], direction[:, None]).flatten(1)
+        places = [origin, direction, goal_origin, goal_direction]
         features = [each[:, 2 * self.config.points.count :] for each in (reading, goal)]
         waves = self.waves(seen)
         shown = [5.0 * seen, waves, 5.0 * moves, 5.0 * pace * moves, 5.0 * before, soon]
-        return torch.cat([*shown, places, *features], dim=1), as_vectors(direction)
+        return torch.cat([*shown, *places, *features], dim=1), direction
 
     # Training
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from .layers import FourierFeatures, ResidualMLP
@@ -18,48 +18,37 @@ _LONGEST = 1.5625  # the longest wave on the pusher's path [normalised units]: 4
 _WORLD_OCTAVES = 3  # of the features that tell where in the world the body's points are
 
 
-def as_complex(points: Float[Tensor, "*rows 2"]) -> Complex[Tensor, "*rows"]:
-    """Return places or movements in the plane as complex numbers, which turn by multiplication."""
-    points = points.to(torch.promote_types(points.dtype, torch.float32))  # no complex bfloat16
-    return torch.complex(points[..., 0], points[..., 1])
-
-
-def as_numbers(places: Complex[Tensor, "*rows points"]) -> Float[Tensor, "*rows coordinates"]:
-    """Return places as coordinates `x, y, x, y, ...`."""
-    return as_vectors(places).flatten(-2)
-
-
-def as_vectors(places: Complex[Tensor, "*rows"]) -> Float[Tensor, "*rows 2"]:
-    """Return places or movements as `x, y`."""
-    # No view, whose gradients would have to lie at even addresses.
-    return torch.stack([places.real, places.imag], dim=-1)
-
-
 def fit_frame(
-    points: Complex[Tensor, "*rows points"], template: Complex[Tensor, " points"]
-) -> tuple[Complex[Tensor, "*rows 1"], Complex[Tensor, "*rows 1"]]:
-    """Return origin and direction `cos + i sin` of the body whose shape is `template`.
+    points: Float[Tensor, "*rows points 2"], template: Float[Tensor, "points 2"]
+) -> tuple[Float[Tensor, "*rows 2"], Float[Tensor, "*rows 2"]]:
+    """Return origin and direction `(cos, sin)` of the body whose shape is `template`.
 
     They are those of least squared distance between the points and the turned and moved template,
     whose mean is zero; exact for points of a rigid body.
     """
-    origin = points.mean(dim=-1, keepdim=True)
-    along = ((points - origin) * template.conj()).sum(-1, keepdim=True)
-    return origin, along / along.abs().clamp(min=1e-9)
+    origin = points.mean(dim=-2)
+    offset = points - origin.unsqueeze(-2)
+    along = (offset * template).sum((-1, -2))
+    across = (template[:, 0] * offset[..., 1] - template[:, 1] * offset[..., 0]).sum(-1)
+    direction = torch.stack([along, across], dim=-1)
+    length = torch.linalg.vector_norm(direction, dim=-1, keepdim=True).clamp(min=1e-9)
+    return origin, direction / length
 
 
 def turn(
     vectors: Float[Tensor, "*rows 2"], direction: Float[Tensor, "*#rows 2"]
 ) -> Float[Tensor, "*rows 2"]:
     """Return vectors turned by the angle whose cosine and sine are `direction`."""
-    return as_vectors(as_complex(vectors) * as_complex(direction))
+    cos, sin = direction.unbind(-1)
+    x, y = vectors.unbind(-1)
+    return torch.stack([x * cos - y * sin, x * sin + y * cos], dim=-1)
 
 
 def turn_back(
     vectors: Float[Tensor, "*rows 2"], direction: Float[Tensor, "*#rows 2"]
 ) -> Float[Tensor, "*rows 2"]:
     """Return vectors turned by minus that angle."""
-    return as_vectors(as_complex(vectors) * as_complex(direction).conj())
+    return turn(vectors, direction * direction.new_tensor([1.0, -1.0]))
 
 
 class PlanarContactPredictor(nn.Module):
@@ -129,54 +118,56 @@ class PlanarContactPredictor(nn.Module):
     ) -> Float[Tensor, "rows latent"]:
         """Return the latents after `actions`."""
         newest = latents[:, -1]
-        places, features = newest[:, : 2 * self.points], newest[:, 2 * self.points :]
-        points = as_complex(torch.unflatten(places, 1, (self.points, 2)))
+        points = torch.unflatten(newest[:, : 2 * self.points], 1, (self.points, 2))
+        features = newest[:, 2 * self.points :]
         pusher, body = points[:, :1], points[:, 1:]
-        commands = as_complex(torch.cat([past, actions], dim=1))
+        commands = torch.cat([past, actions], dim=1)
         # A product and a sum, because a matrix product would lose digits under autocast.
-        way = (self.response * (commands - pusher)[:, None]).sum(2)
+        way = (self.response[:, :, None] * (commands - pusher)[:, None]).sum(2)
         path = torch.cat([pusher, pusher + way], dim=1)
-        template = as_complex(self.template)
-        origin, direction = fit_frame(body, template)
+        origin, direction = fit_frame(body, self.template)
         change = self._change(path, origin, direction, body, features)
-        origin = origin + direction * torch.complex(change[:, :1], change[:, 1:2])
+        origin = origin + turn(change[:, :2], direction)
         angle = change[:, 2:3]
-        moved = origin + direction * torch.complex(angle.cos(), angle.sin()) * template
+        direction = turn(direction, torch.cat([angle.cos(), angle.sin()], dim=1))
+        moved = origin[:, None] + turn(
+            self.template.expand(len(newest), -1, -1), direction[:, None]
+        )
         if not self.training:
-            rests = (moved - body).abs().mean(1, keepdim=True) < self.least_motion
-            moved = torch.where(rests, body, moved)
-        points = as_numbers(torch.cat([path[:, -1:], moved], dim=1))
-        return torch.cat([points, features + change[:, 3:]], dim=1)
+            motion = torch.linalg.vector_norm(moved - body, dim=-1).mean(1)
+            moved = torch.where((motion < self.least_motion)[:, None, None], body, moved)
+        return torch.cat([path[:, -1], moved.flatten(1), features + change[:, 3:]], dim=1)
 
     def _change(
         self,
-        path: Complex[Tensor, "rows times"],
-        origin: Complex[Tensor, "rows 1"],
-        direction: Complex[Tensor, "rows 1"],
-        body: Complex[Tensor, "rows points"],
+        path: Float[Tensor, "rows times 2"],
+        origin: Float[Tensor, "rows 2"],
+        direction: Float[Tensor, "rows 2"],
+        body: Float[Tensor, "rows points 2"],
         features: Float[Tensor, "rows features"],
     ) -> Float[Tensor, "rows change"]:
         """Return displacement, turn, and change of the features; zero for bodies out of reach."""
-        rows, offset, near = len(path), path - origin, None
+        offset = path - origin[:, None]
+        near = None
         if self.reach is not None and not self.training:
-            far = offset.abs().amin(1) > self.reach  # not where it is NaN
+            far = offset.square().sum(-1).amin(1) > self.reach**2  # not where it is NaN
             near = (~far).nonzero().flatten()
             seen_by = (offset, origin, direction, body, features)
             offset, origin, direction, body, features = (each[near] for each in seen_by)
-        seen = as_numbers(offset * direction.conj())
+        seen = turn_back(offset, direction[:, None]).flatten(1)
         inputs = torch.cat(
             [
                 5.0 * seen,
                 self.path(seen),
-                self.world(as_numbers(body)),
-                2.0 * as_numbers(origin),
-                as_numbers(direction),
-                2.0 * as_numbers(offset[:, :1]),
+                self.world(body.flatten(1)),
+                2.0 * origin,
+                direction,
+                2.0 * offset[:, 0],
                 features,
             ],
             dim=1,
         )
-        change: Tensor = self.network(inputs).to(seen.dtype)
+        change: Tensor = self.network(inputs).to(path.dtype)
         if near is None:
             return change
-        return change.new_zeros(rows, change.shape[1]).index_copy(0, near, change)
+        return change.new_zeros(len(path), change.shape[1]).index_copy(0, near, change)

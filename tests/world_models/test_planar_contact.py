@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from dexworld.world_models.planar_contact import (
     PlanarContactPredictor,
-    as_complex,
-    as_numbers,
     fit_frame,
     turn,
     turn_back,
@@ -30,12 +28,6 @@ def direction_of(angle: float) -> Tensor:
     return torch.tensor([math.cos(angle), math.sin(angle)], dtype=torch.float64)
 
 
-def frame_of(points: Tensor, template: Tensor) -> tuple[Tensor, Tensor]:
-    found = fit_frame(as_complex(points), as_complex(template))
-    origin, direction = (as_numbers(each) for each in found)
-    return origin, direction
-
-
 angles, places = st.floats(-3.1, 3.1), st.floats(-1.0, 1.0)
 
 
@@ -44,7 +36,7 @@ def test_the_frame_of_a_rigid_body_is_found_exactly(angle: float, x: float, y: f
     origin, direction = torch.tensor([x, y], dtype=torch.float64), direction_of(angle)
     template = BODY - BODY.mean(0)
     points = origin + turn(template, direction.expand(4, 2))
-    found_origin, found_direction = frame_of(points, template)
+    found_origin, found_direction = fit_frame(points, template)
     torch.testing.assert_close(found_origin, origin)
     torch.testing.assert_close(found_direction, direction)
 
@@ -52,7 +44,7 @@ def test_the_frame_of_a_rigid_body_is_found_exactly(angle: float, x: float, y: f
 def test_the_frame_of_other_points_is_the_nearest() -> None:
     template = BODY - BODY.mean(0)
     points = BODY + 0.05 * torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
-    origin, direction = frame_of(points, template)
+    origin, direction = fit_frame(points, template)
 
     def distance(origin: Tensor, angle: float) -> float:
         turned = turn(template, direction_of(angle).expand(4, 2))
