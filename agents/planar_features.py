@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..world_models.base import COMMAND, GOAL_PREFIX
 from ..world_models.body_frame import direction_of
 from ..world_models.layers import FourierFeatures
-from ..world_models.planar_contact import turn_back
+from ..world_models.planar_contact import axes_of, turn_back
 
 LONGEST = 1.6
 """The longest wave, in normalised units; places further apart than half of it look alike."""
@@ -81,7 +81,7 @@ class PlanarFeatures(nn.Module):
         world += [agent_goal - agent, direction_of(goals), 2 * place]
         if self.commanded:
             world.append(observations[COMMAND].float() - agent)
-        seen = turn_back(torch.stack(world, dim=1), direction.unsqueeze(1))
+        seen = turn_back(torch.stack(world, dim=1), axes_of(direction).unsqueeze(1))
 
         places, others = seen[:, :near].flatten(1), seen[:, near:].unbind(1)
         features = [2 * places, self.waves(places), 4 * others[0]]

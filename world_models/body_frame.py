@@ -20,7 +20,7 @@ from .base import (
     name_of,
     take,
 )
-from .planar_contact import turn
+from .planar_contact import axes_of, turn
 
 
 def direction_of(points: Float[Tensor, "*rows points 2"]) -> Float[Tensor, "*rows 2"]:
@@ -40,7 +40,7 @@ def to_world(
     """
     length = torch.linalg.vector_norm(decisions, dim=-1, keepdim=True)
     inside = decisions / length.clamp(min=1.0)
-    return turn(inside, direction_of(points).to(inside)).clamp(-1.0, 1.0)
+    return turn(inside, axes_of(direction_of(points).to(inside))).clamp(-1.0, 1.0)
 
 
 class SeenFromBody(Wrapper):

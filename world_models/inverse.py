@@ -175,10 +175,10 @@ class InverseModel(Pretrained, nn.Module):
             steps: how many steps later; actions beyond them have no meaning.
             past: environment actions before, newest last.
         """
-        inputs, direction = self._inputs(reading, goal, steps, past)
+        inputs, axes = self._inputs(reading, goal, steps, past)
         change = torch.unflatten(self.network(inputs).float(), 1, (self.config.chunk, -1))
-        if direction is not None:
-            change = turn(change, direction[:, None])
+        if axes is not None:
+            change = turn(change, axes[:, None])
         return self.hold_action(reading)[:, None] + change
 
     def act(
@@ -198,8 +198,8 @@ class InverseModel(Pretrained, nn.Module):
 
     def _inputs(
         self, reading: Tensor, goal: Tensor, steps: Tensor, past: Tensor
-    ) -> tuple[Float[Tensor, "rows inputs"], Float[Tensor, "rows 2"] | None]:
-        """Return what the network is shown, and the body's direction where it is seen from it."""
+    ) -> tuple[Float[Tensor, "rows inputs"], Float[Tensor, "rows 2 2"] | None]:
+        """Return what the network is shown, and the body's axes where it is seen from the body."""
         left = steps[:, None].to(reading)
         pace = self.config.chunk / left
         soon = torch.cat([left / self.config.longest, pace], dim=1)
@@ -208,20 +208,21 @@ class InverseModel(Pretrained, nn.Module):
             shown = [reading, goal, goal - reading, pace * (goal - reading), past, soon]
             return torch.cat(shown, dim=1), None
         points, aim = self._points(reading), self._points(goal)
-        origin, direction = fit_frame(points[:, 1:], self.template)
-        goal_origin, goal_direction = fit_frame(aim[:, 1:], self.template)
+        origin, axes = fit_frame(points[:, 1:], self.template)
+        goal_origin, goal_axes = fit_frame(aim[:, 1:], self.template)
         # Pusher now and at the goal, both seen from the body now and from the body at the goal.
         pushers = torch.stack([points[:, 0], aim[:, 0]], dim=1)
-        from_now = turn_back(pushers - origin[:, None], direction[:, None]).flatten(1)
-        from_goal = turn_back(pushers - goal_origin[:, None], goal_direction[:, None]).flatten(1)
+        seen_now = [pushers - origin[:, None], aim - points, past - points[:, :1]]
+        sizes = [each.shape[1] for each in seen_now]
+        local = turn_back(torch.cat(seen_now, dim=1), axes[:, None])
+        from_now, moves, before = (each.flatten(1) for each in local.split(sizes, dim=1))
+        from_goal = turn_back(pushers - goal_origin[:, None], goal_axes[:, None]).flatten(1)
         seen = torch.cat([from_now, from_goal], dim=1)
-        moves = turn_back(aim - points, direction[:, None]).flatten(1)
-        before = turn_back(past - points[:, :1], direction[:, None]).flatten(1)
-        places = [origin, direction, goal_origin, goal_direction]
+        places = [origin, axes[:, 0], goal_origin, goal_axes[:, 0]]
         features = [each[:, 2 * self.config.points.count :] for each in (reading, goal)]
         waves = self.waves(seen)
         shown = [5.0 * seen, waves, 5.0 * moves, 5.0 * pace * moves, 5.0 * before, soon]
-        return torch.cat([*shown, *places, *features], dim=1), direction
+        return torch.cat([*shown, *places, *features], dim=1), axes
 
     # Training
 

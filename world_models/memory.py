@@ -22,13 +22,13 @@ class Memory:
         self, predictor: nn.Module, chunks: Float[Tensor, "rows horizon chunk action"]
     ) -> tuple[Float[Tensor, "rows horizon latent"], Memory]:
         """Return the latents after each chunk of actions, and the memory after the last."""
-        latents, past = self.latents, self.past
-        way = []
-        for chunk in chunks.unbind(1):
-            way.append(predictor(latents, past, chunk))
-            latents = torch.cat([latents[:, 1:], way[-1][:, None]], dim=1)
-            past = torch.cat([past, chunk], dim=1)[:, -past.shape[1] :]
-        return torch.stack(way, dim=1), Memory(latents, past)
+        way = predictor(self.latents, self.past, chunks)
+        latents = torch.cat([self.latents, way], dim=1)[:, -self.latents.shape[1] :]
+        return way, Memory(latents, self._acted(chunks))
+
+    def _acted(self, chunks: Tensor) -> Tensor:
+        past = torch.cat([self.past, chunks.flatten(1, 2)], dim=1)
+        return past[:, -self.past.shape[1] :]
 
     def see(
         self,
@@ -43,8 +43,7 @@ class Memory:
         if self.latents.shape[1] > 1:
             after = self.roll(predictor, chunks)[1]
             return Memory(torch.cat([after.latents[:, :-1], latent[:, None]], dim=1), after.past)
-        past = torch.cat([self.past, chunks.flatten(1, 2)], dim=1)
-        return Memory(latent[:, None], past[:, -self.past.shape[1] :])
+        return Memory(latent[:, None], self._acted(chunks))
 
     def forget(self, rows: Bool[Tensor, " rows"], fresh: Memory) -> Memory:
         """Return the memory in which some rows are those of another."""

@@ -18,37 +18,42 @@ _LONGEST = 1.5625  # the longest wave on the pusher's path [normalised units]: 4
 _WORLD_OCTAVES = 3  # of the features that tell where in the world the body's points are
 
 
+def axes_of(direction: Float[Tensor, "*rows 2"]) -> Float[Tensor, "*rows 2 2"]:
+    """Return the two axes of frames whose x axis points along `direction`, a unit vector."""
+    x, y = direction.unbind(-1)
+    return torch.stack([x, y, -y, x], dim=-1).unflatten(-1, (2, 2))
+
+
 def fit_frame(
     points: Float[Tensor, "*rows points 2"], template: Float[Tensor, "points 2"]
-) -> tuple[Float[Tensor, "*rows 2"], Float[Tensor, "*rows 2"]]:
-    """Return origin and direction `(cos, sin)` of the body whose shape is `template`.
+) -> tuple[Float[Tensor, "*rows 2"], Float[Tensor, "*rows 2 2"]]:
+    """Return origin and axes of the body whose shape is `template`.
 
     They are those of least squared distance between the points and the turned and moved template,
     whose mean is zero; exact for points of a rigid body.
     """
     origin = points.mean(dim=-2)
     offset = points - origin.unsqueeze(-2)
-    along = (offset * template).sum((-1, -2))
-    across = (template[:, 0] * offset[..., 1] - template[:, 1] * offset[..., 0]).sum(-1)
-    direction = torch.stack([along, across], dim=-1)
-    length = torch.linalg.vector_norm(direction, dim=-1, keepdim=True).clamp(min=1e-9)
-    return origin, direction / length
+    # How far the points agree with the template, and with the template turned by a right angle.
+    both = axes_of(template).transpose(0, 1)
+    agreement = (offset.unsqueeze(-3) * both).sum((-1, -2))
+    length = torch.linalg.vector_norm(agreement, dim=-1, keepdim=True).clamp(min=1e-9)
+    return origin, axes_of(agreement / length)
 
 
 def turn(
-    vectors: Float[Tensor, "*rows 2"], direction: Float[Tensor, "*#rows 2"]
-) -> Float[Tensor, "*rows 2"]:
-    """Return vectors turned by the angle whose cosine and sine are `direction`."""
-    cos, sin = direction.unbind(-1)
-    x, y = vectors.unbind(-1)
-    return torch.stack([x * cos - y * sin, x * sin + y * cos], dim=-1)
+    vectors: Float[Tensor, "*#rows 2"], axes: Float[Tensor, "*#rows 2 2"]
+) -> Float[Tensor, "... 2"]:
+    """Return vectors as the world sees them, which are seen from frames with the given axes."""
+    # A product and a sum, because a matrix product would lose digits under autocast.
+    return (vectors.unsqueeze(-1) * axes).sum(-2)
 
 
 def turn_back(
-    vectors: Float[Tensor, "*rows 2"], direction: Float[Tensor, "*#rows 2"]
-) -> Float[Tensor, "*rows 2"]:
-    """Return vectors turned by minus that angle."""
-    return turn(vectors, direction * direction.new_tensor([1.0, -1.0]))
+    vectors: Float[Tensor, "*#rows 2"], axes: Float[Tensor, "*#rows 2 2"]
+) -> Float[Tensor, "... 2"]:
+    """Return vectors as they are seen from frames with the given axes."""
+    return (vectors.unsqueeze(-2) * axes).sum(-1)
 
 
 class PlanarContactPredictor(nn.Module):
@@ -108,66 +113,87 @@ class PlanarContactPredictor(nn.Module):
         """
         body = points[1:] - points[1:].mean(0)
         axis = body[1] - body[0]
-        self.template.copy_(turn_back(body, axis / torch.linalg.vector_norm(axis)))
+        self.template.copy_(turn_back(body, axes_of(axis / torch.linalg.vector_norm(axis))))
 
     def forward(
         self,
         latents: Float[Tensor, "rows remembered latent"],
         past: Float[Tensor, "rows history action"],
-        actions: Float[Tensor, "rows chunk action"],
-    ) -> Float[Tensor, "rows latent"]:
-        """Return the latents after `actions`."""
+        chunks: Float[Tensor, "rows horizon chunk action"],
+    ) -> Float[Tensor, "rows horizon latent"]:
+        """Return the latents after each chunk of actions."""
         newest = latents[:, -1]
         points = torch.unflatten(newest[:, : 2 * self.points], 1, (self.points, 2))
-        features = newest[:, 2 * self.points :]
-        pusher, body = points[:, :1], points[:, 1:]
-        commands = torch.cat([past, actions], dim=1)
-        # A product and a sum, because a matrix product would lose digits under autocast.
-        way = (self.response[:, :, None] * (commands - pusher)[:, None]).sum(2)
-        path = torch.cat([pusher, pusher + way], dim=1)
-        origin, direction = fit_frame(body, self.template)
-        change = self._change(path, origin, direction, body, features)
-        origin = origin + turn(change[:, :2], direction)
-        angle = change[:, 2:3]
-        direction = turn(direction, torch.cat([angle.cos(), angle.sin()], dim=1))
-        moved = origin[:, None] + turn(
-            self.template.expand(len(newest), -1, -1), direction[:, None]
-        )
-        if not self.training:
-            motion = torch.linalg.vector_norm(moved - body, dim=-1).mean(1)
-            moved = torch.where((motion < self.least_motion)[:, None, None], body, moved)
-        return torch.cat([path[:, -1], moved.flatten(1), features + change[:, 3:]], dim=1)
+        body, features = points[:, 1:], newest[:, 2 * self.points :]
+        paths = self._paths(points[:, :1], past, chunks)
+        origin, axes = fit_frame(body, self.template)
+        bodies, others = [], []
+        for path in paths:
+            change = self._change(path, origin, axes, body, features)
+            before = origin, axes, body
+            angle = change[:, 2:3]
+            cos, sin = angle.cos(), angle.sin()
+            local = torch.cat([change[:, :2], cos, sin, -sin, cos], dim=1).unflatten(1, (3, 2))
+            moved = turn(local, axes[:, None])
+            origin, axes = origin + moved[:, 0], moved[:, 1:]
+            body = origin[:, None] + turn(self.template, axes[:, None])
+            if not self.training:
+                motion = torch.linalg.vector_norm(body - before[2], dim=-1).mean(1)
+                rests = (motion < self.least_motion)[:, None]
+                origin = torch.where(rests, before[0], origin)
+                axes = torch.where(rests[..., None], before[1], axes)
+                body = torch.where(rests[..., None], before[2], body)
+            features = features + change[:, 3:]
+            bodies.append(body)
+            others.append(features)
+        ends = torch.stack([path[:, -1] for path in paths], dim=1)
+        return torch.cat([ends, torch.stack(bodies, 1).flatten(2), torch.stack(others, 1)], dim=2)
+
+    def _paths(
+        self,
+        pusher: Float[Tensor, "rows 1 2"],
+        past: Float[Tensor, "rows history action"],
+        chunks: Float[Tensor, "rows horizon chunk action"],
+    ) -> list[Float[Tensor, "rows times 2"]]:
+        """Return where the pusher is before and after each action of each chunk."""
+        commands = torch.cat([past, chunks.flatten(1, 2)], dim=1)
+        known = commands.unfold(1, self.response.shape[1], chunks.shape[2])
+        drawn = (known.unsqueeze(2) * self.response[:, None]).sum(-1)
+        stays = (1.0 - self.response.sum(1))[:, None]
+        paths = []
+        for towards in drawn.unbind(1):
+            path = torch.addcmul(towards, stays, pusher)
+            paths.append(torch.cat([pusher, path], dim=1))
+            pusher = path[:, -1:]
+        return paths
 
     def _change(
         self,
         path: Float[Tensor, "rows times 2"],
         origin: Float[Tensor, "rows 2"],
-        direction: Float[Tensor, "rows 2"],
+        axes: Float[Tensor, "rows 2 2"],
         body: Float[Tensor, "rows points 2"],
         features: Float[Tensor, "rows features"],
     ) -> Float[Tensor, "rows change"]:
         """Return displacement, turn, and change of the features; zero for bodies out of reach."""
         offset = path - origin[:, None]
-        near = None
-        if self.reach is not None and not self.training:
-            far = offset.square().sum(-1).amin(1) > self.reach**2  # not where it is NaN
-            near = (~far).nonzero().flatten()
-            seen_by = (offset, origin, direction, body, features)
-            offset, origin, direction, body, features = (each[near] for each in seen_by)
-        seen = turn_back(offset, direction[:, None]).flatten(1)
+        seen = turn_back(offset, axes[:, None]).flatten(1)
         inputs = torch.cat(
             [
                 5.0 * seen,
                 self.path(seen),
                 self.world(body.flatten(1)),
                 2.0 * origin,
-                direction,
+                axes[:, 0],
                 2.0 * offset[:, 0],
                 features,
             ],
             dim=1,
         )
-        change: Tensor = self.network(inputs).to(path.dtype)
-        if near is None:
-            return change
+        if self.reach is None or self.training:
+            everywhere: Tensor = self.network(inputs).to(path.dtype)
+            return everywhere
+        far = offset.square().sum(-1).amin(1) > self.reach**2  # not where it is NaN
+        near = (~far).nonzero().flatten()
+        change: Tensor = self.network(inputs[near]).to(path.dtype)
         return change.new_zeros(len(path), change.shape[1]).index_copy(0, near, change)

@@ -54,10 +54,43 @@ class PredictorConfig:
             )
 
 
-class ResidualPredictor(nn.Module):
-    """A perceptron on the newest latent, the past actions and the next one."""
+class StepwisePredictor(nn.Module):
+    """Predicts chunk after chunk, each from what was predicted of the one before."""
 
     remembers = 1
+
+    def forward(
+        self,
+        latents: Float[Tensor, "rows remembered latent"],
+        past: Float[Tensor, "rows history action"],
+        chunks: Float[Tensor, "rows horizon chunk action"],
+    ) -> Float[Tensor, "rows horizon latent"]:
+        """Return the latents after each chunk of actions.
+
+        Args:
+            latents: those that are remembered, newest last.
+            past: the actions that led to the newest, newest last.
+            chunks: the actions that follow.
+        """
+        way = []
+        for chunk in chunks.unbind(1):
+            way.append(self.step(latents, past, chunk))
+            latents = torch.cat([latents[:, 1:], way[-1][:, None]], dim=1)
+            past = torch.cat([past, chunk], dim=1)[:, -past.shape[1] :]
+        return torch.stack(way, dim=1)
+
+    def step(
+        self,
+        latents: Float[Tensor, "rows remembered latent"],
+        past: Float[Tensor, "rows history action"],
+        actions: Float[Tensor, "rows chunk action"],
+    ) -> Float[Tensor, "rows latent"]:
+        """Return the latents after `actions`."""
+        raise NotImplementedError
+
+
+class ResidualPredictor(StepwisePredictor):
+    """A perceptron on the newest latent, the past actions and the next one."""
 
     def __init__(
         self, config: PredictorConfig, layout: PointLayout, latent: int, action: int, chunk: int
@@ -68,7 +101,7 @@ class ResidualPredictor(nn.Module):
         nn.init.zeros_(self.network.skip.weight)
         nn.init.zeros_(self.network.skip.bias)
 
-    def forward(
+    def step(
         self,
         latents: Float[Tensor, "rows remembered latent"],
         past: Float[Tensor, "rows history action"],
@@ -81,7 +114,7 @@ class ResidualPredictor(nn.Module):
         return later
 
 
-class TransformerPredictor(nn.Module):
+class TransformerPredictor(StepwisePredictor):
     """A causal transformer over past latents, each conditioned on the actions that follow it."""
 
     def __init__(
@@ -104,7 +137,7 @@ class TransformerPredictor(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(
+    def step(
         self,
         latents: Float[Tensor, "rows remembered latent"],
         past: Float[Tensor, "rows history action"],

@@ -17,7 +17,7 @@ from dexworld.world_models.head_training import TERMINAL, HeadTraining
 from dexworld.world_models.heads import REWARD, VALUE, HeadsConfig
 from dexworld.world_models.latent import LATENT, LatentConfig, LatentWorldModel
 from dexworld.world_models.points import PointLayout, PointSet
-from dexworld.world_models.predictors import PredictorConfig
+from dexworld.world_models.predictors import PredictorConfig, StepwisePredictor
 from dexworld.world_models.training_state import make_optimizer
 
 STEP = 0.1
@@ -25,12 +25,10 @@ DISCOUNT = 0.9
 SMALL = HeadsConfig(DISCOUNT, width=32, depth=1, octaves=2, inertia=0.9)
 
 
-class Walled(nn.Module):
+class Walled(StepwisePredictor):
     """A point that moves by a tenth of the action along a line, between two walls."""
 
-    remembers = 1
-
-    def forward(self, latents: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+    def step(self, latents: Tensor, past: Tensor, actions: Tensor) -> Tensor:
         along = torch.tensor([STEP, 0.0])
         return (latents[:, -1] + along * actions[:, 0]).clamp(-1.0, 1.0)
 

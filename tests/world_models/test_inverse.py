@@ -20,7 +20,7 @@ from dexworld.world_models.inverse import (
     read,
 )
 from dexworld.world_models.latent import LATENT, LatentConfig, LatentWorldModel
-from dexworld.world_models.planar_contact import turn
+from dexworld.world_models.planar_contact import axes_of, turn
 from dexworld.world_models.points import PointLayout, PointSet
 from dexworld.world_models.predictors import PredictorConfig
 
@@ -59,10 +59,10 @@ def scene(rows: int, seed: int = 0) -> Tensor:
     """Return readings of a pusher beside a body, `[rows, 10]`."""
     generator = torch.Generator().manual_seed(seed)
     angle = 2 * math.pi * torch.rand(rows, generator=generator)
-    direction = torch.stack([angle.cos(), angle.sin()], 1)
+    axes = axes_of(torch.stack([angle.cos(), angle.sin()], 1))
     centre = 0.4 * torch.rand(rows, 1, 2, generator=generator) - 0.2
     pusher = 0.8 * torch.rand(rows, 1, 2, generator=generator) - 0.4
-    body = centre + turn(T.expand(rows, -1, -1), direction[:, None])
+    body = centre + turn(T, axes[:, None])
     return torch.cat([pusher, body], dim=1).flatten(1)
 
 
@@ -127,11 +127,11 @@ def test_what_works_somewhere_works_everywhere() -> None:
     now, goal = scene(6), scene(6, 1)
     actions = model(now, goal, STEPS, PAST)
     angle, shift = torch.tensor(0.7), torch.tensor([0.1, -0.2])
-    direction = torch.stack([angle.cos(), angle.sin()])
+    axes = axes_of(torch.stack([angle.cos(), angle.sin()]))
 
     def moved(points: Tensor) -> Tensor:
         flat = points.shape[-1] != 2
-        turned = shift + turn(points.unflatten(-1, (-1, 2)) if flat else points, direction)
+        turned = shift + turn(points.unflatten(-1, (-1, 2)) if flat else points, axes)
         return turned.flatten(-2) if flat else turned
 
     again = model(moved(now), moved(goal), STEPS, moved(PAST))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dexworld.world_models.memory import Memory
+from dexworld.world_models.predictors import StepwisePredictor
 
 
-class Sum(nn.Module):
+class Sum(StepwisePredictor):
     """The next latent is the newest plus all actions that are remembered and come."""
 
     def __init__(self, remembers: int) -> None:
         super().__init__()
         self.remembers, self.calls = remembers, 0
 
-    def forward(self, latents: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+    def step(self, latents: Tensor, past: Tensor, actions: Tensor) -> Tensor:
         self.calls += 1
         return latents[:, -1] + past.sum(1) + 10.0 * actions.sum(1) + 100.0 * latents[:, 0]
 
