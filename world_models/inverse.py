@@ -208,21 +208,19 @@ class InverseModel(Pretrained, nn.Module):
             shown = [reading, goal, goal - reading, pace * (goal - reading), past, soon]
             return torch.cat(shown, dim=1), None
         points, aim = self._points(reading), self._points(goal)
-        origin, axes = fit_frame(points[:, 1:], self.template)
-        goal_origin, goal_axes = fit_frame(aim[:, 1:], self.template)
+        both = torch.stack([points, aim])
+        origins, axes = fit_frame(both[:, :, 1:], self.template)
         # Pusher now and at the goal, both seen from the body now and from the body at the goal.
-        pushers = torch.stack([points[:, 0], aim[:, 0]], dim=1)
-        seen_now = [pushers - origin[:, None], aim - points, past - points[:, :1]]
-        sizes = [each.shape[1] for each in seen_now]
-        local = turn_back(torch.cat(seen_now, dim=1), axes[:, None])
-        from_now, moves, before = (each.flatten(1) for each in local.split(sizes, dim=1))
-        from_goal = turn_back(pushers - goal_origin[:, None], goal_axes[:, None]).flatten(1)
-        seen = torch.cat([from_now, from_goal], dim=1)
-        places = [origin, axes[:, 0], goal_origin, goal_axes[:, 0]]
+        pushers = both[:, :, 0].transpose(0, 1) - origins[:, :, None]
+        seen = turn_back(pushers, axes[:, :, None]).transpose(0, 1).flatten(1)
+        ways = torch.cat([aim - points, past - points[:, :1]], dim=1)
+        local = turn_back(ways, axes[0, :, None]).flatten(1)
+        moves, before = local[:, : aim[0].numel()], local[:, aim[0].numel() :]
+        places = torch.cat([origins, axes[:, :, 0]], dim=2).transpose(0, 1).flatten(1)
         features = [each[:, 2 * self.config.points.count :] for each in (reading, goal)]
         waves = self.waves(seen)
         shown = [5.0 * seen, waves, 5.0 * moves, 5.0 * pace * moves, 5.0 * before, soon]
-        return torch.cat([*shown, *places, *features], dim=1), axes
+        return torch.cat([*shown, places, *features], dim=1), axes[0]
 
     # Training
 
