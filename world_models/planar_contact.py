@@ -18,10 +18,14 @@ _LONGEST = 1.5625  # the longest wave on the pusher's path [normalised units]: 4
 _WORLD_OCTAVES = 3  # of the features that tell where in the world the body's points are
 
 
+Frame = tuple[Tensor, Tensor, Tensor]
+"""A body's origin `[R, 1, 2]`, its axes `[R, 2, 2]`, and its points `[R, P, 2]`."""
+
+
 def axes_of(direction: Float[Tensor, "*rows 2"]) -> Float[Tensor, "*rows 2 2"]:
     """Return the two axes of frames whose x axis points along `direction`, a unit vector."""
     x, y = direction.unbind(-1)
-    return torch.stack([x, y, -y, x], dim=-1).unflatten(-1, (2, 2))
+    return torch.unflatten(torch.stack([x, y, -y, x], dim=-1), -1, (2, 2))
 
 
 def fit_frame(
@@ -126,25 +130,20 @@ class PlanarContactPredictor(nn.Module):
         points = torch.unflatten(newest[:, : 2 * self.points], 1, (self.points, 2))
         body, features = points[:, 1:], newest[:, 2 * self.points :]
         paths = self._paths(points[:, :1], past, chunks)
-        origin, axes = fit_frame(body, self.template)
+        place, axes = fit_frame(body, self.template)
+        now = place[:, None], axes, body
         bodies, others = [], []
         for path in paths:
-            change = self._change(path, origin, axes, body, features)
-            before = origin, axes, body
-            angle = change[:, 2:3]
-            cos, sin = angle.cos(), angle.sin()
-            local = torch.cat([change[:, :2], cos, sin, -sin, cos], dim=1).unflatten(1, (3, 2))
-            moved = turn(local, axes[:, None])
-            origin, axes = origin + moved[:, 0], moved[:, 1:]
-            body = origin[:, None] + turn(self.template, axes[:, None])
+            change = self._change(path, *now, features)
+            moved = self._moved(*now[:2], change)
             if not self.training:
-                motion = torch.linalg.vector_norm(body - before[2], dim=-1).mean(1)
-                rests = (motion < self.least_motion)[:, None]
-                origin = torch.where(rests, before[0], origin)
-                axes = torch.where(rests[..., None], before[1], axes)
-                body = torch.where(rests[..., None], before[2], body)
-            features = features + change[:, 3:]
-            bodies.append(body)
+                motion = torch.linalg.vector_norm(moved[2] - now[2], dim=-1).mean(1)
+                rests = (motion < self.least_motion)[:, None, None]
+                pairs = zip(now, moved, strict=True)
+                origin, axes, body = (torch.where(rests, old, new) for old, new in pairs)
+                moved = origin, axes, body
+            now, features = moved, features + change[:, 3:]
+            bodies.append(now[2])
             others.append(features)
         ends = torch.stack([path[:, -1] for path in paths], dim=1)
         return torch.cat([ends, torch.stack(bodies, 1).flatten(2), torch.stack(others, 1)], dim=2)
@@ -167,23 +166,37 @@ class PlanarContactPredictor(nn.Module):
             pusher = path[:, -1:]
         return paths
 
+    def _moved(
+        self,
+        origin: Float[Tensor, "rows 1 2"],
+        axes: Float[Tensor, "rows 2 2"],
+        change: Float[Tensor, "rows change"],
+    ) -> Frame:
+        """Return where a body is that was displaced and turned as it sees it."""
+        angle = change[:, 2:3]
+        cos, sin = angle.cos(), angle.sin()
+        local = torch.cat([change[:, :2], cos, sin, -sin, cos], dim=1)
+        moved = turn(torch.unflatten(local, 1, (3, 2)), axes[:, None])
+        origin, axes = origin + moved[:, :1], moved[:, 1:]
+        return origin, axes, origin + turn(self.template, axes[:, None])
+
     def _change(
         self,
         path: Float[Tensor, "rows times 2"],
-        origin: Float[Tensor, "rows 2"],
+        origin: Float[Tensor, "rows 1 2"],
         axes: Float[Tensor, "rows 2 2"],
         body: Float[Tensor, "rows points 2"],
         features: Float[Tensor, "rows features"],
     ) -> Float[Tensor, "rows change"]:
         """Return displacement, turn, and change of the features; zero for bodies out of reach."""
-        offset = path - origin[:, None]
+        offset = path - origin
         seen = turn_back(offset, axes[:, None]).flatten(1)
         inputs = torch.cat(
             [
                 5.0 * seen,
                 self.path(seen),
                 self.world(body.flatten(1)),
-                2.0 * origin,
+                2.0 * origin[:, 0],
                 axes[:, 0],
                 2.0 * offset[:, 0],
                 features,
