@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import Any
 
 import torch
@@ -33,7 +34,15 @@ def make_fabric(settings: TrainingSettings) -> Any:
         precision=settings.precision,  # type: ignore[arg-type]
     )
     fabric.launch()
+    if fabric.world_size > 1:
+        atexit.register(_disconnect)
     return fabric
+
+
+def _disconnect() -> None:
+    """Leave the other processes: threads of gloo that are alive at the end may abort this one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _shard(module: nn.Module, mesh: Any) -> nn.Module:

@@ -203,10 +203,12 @@ class PlanarContactPredictor(nn.Module):
             ],
             dim=1,
         )
-        if self.reach is None or self.training:
+        near = None
+        if self.reach is not None and not self.training:
+            far = offset.square().sum(-1).amin(1) > self.reach**2  # not where it is NaN
+            near = (~far).nonzero().flatten()
+        if near is None or len(near) == len(path):
             everywhere: Tensor = self.network(inputs).to(path.dtype)
             return everywhere
-        far = offset.square().sum(-1).amin(1) > self.reach**2  # not where it is NaN
-        near = (~far).nonzero().flatten()
         change: Tensor = self.network(inputs[near]).to(path.dtype)
         return change.new_zeros(len(path), change.shape[1]).index_copy(0, near, change)

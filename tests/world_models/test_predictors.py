@@ -11,6 +11,7 @@ from dexworld.world_models.predictors import PREDICTORS, PredictorConfig
 
 LAYOUT = PointLayout((PointSet("pusher", 1, "proprio"), PointSet("body", 3, "keypoints")))
 LATENT = 8 + 2
+HORIZON = 2
 KINDS = [(kind, chunk) for kind in PREDICTORS for chunk in (1, 2)]
 
 
@@ -32,14 +33,26 @@ def inputs(made: nn.Module, chunk: int, history: int = 4) -> list[Tensor]:
     def random(*shape: int) -> Tensor:
         return 0.3 * torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    return [random(2, made.remembers, LATENT), random(2, history, 2), random(2, chunk, 2)]
+    return [random(2, made.remembers, LATENT), random(2, history, 2), random(2, HORIZON, chunk, 2)]
 
 
 @pytest.mark.parametrize("kind", ["residual", "transformer"])
 def test_before_training_nothing_moves(kind: str) -> None:
     made = predictor(kind, 2, randomise=False)
-    latents, past, actions = inputs(made, 2)
-    assert torch.equal(made(latents, past, actions), latents[:, -1])
+    latents, past, chunks = inputs(made, 2)
+    assert torch.equal(made(latents, past, chunks), latents[:, -1:].expand(-1, HORIZON, -1))
+
+
+@pytest.mark.parametrize(("kind", "chunk"), KINDS)
+def test_chunks_in_a_row_are_predicted_as_one_after_another(kind: str, chunk: int) -> None:
+    made = predictor(kind, chunk)
+    latents, past, chunks = inputs(made, chunk)
+    way = made(latents, past, chunks)
+    for each, expected in zip(chunks.split(1, dim=1), way.split(1, dim=1), strict=True):
+        later = made(latents, past, each)
+        torch.testing.assert_close(later, expected)
+        latents = torch.cat([latents[:, 1:], later], dim=1)
+        past = torch.cat([past, each[:, 0]], dim=1)[:, chunk:]
 
 
 @pytest.mark.parametrize(("kind", "chunk"), KINDS)
@@ -52,13 +65,14 @@ def test_gradients_are_those_of_finite_differences(kind: str, chunk: int) -> Non
 @pytest.mark.parametrize(("kind", "chunk"), KINDS)
 def test_the_newest_latent_and_every_action_matter(kind: str, chunk: int) -> None:
     made = predictor(kind, chunk)
-    latents, past, actions = (each.requires_grad_() for each in inputs(made, chunk))
-    later = made(latents, past, actions)
-    assert later.shape == (2, LATENT)
-    of_latents, of_past, of_actions = torch.autograd.grad(
-        later.square().sum(), [latents, past, actions]
+    latents, past, chunks = (each.requires_grad_() for each in inputs(made, chunk))
+    way = made(latents, past, chunks)
+    assert way.shape == (2, HORIZON, LATENT)
+    of_latents, of_past, of_chunks = torch.autograd.grad(
+        way[:, 0].square().sum(), [latents, past, chunks]
     )
-    assert (of_latents != 0).any(dim=2).all() and (of_actions != 0).any(dim=2).all()
+    assert (of_latents != 0).any(dim=2).all() and (of_chunks[:, 0] != 0).any(dim=2).all()
+    assert (of_chunks[:, 1:] == 0).all(), "what comes later plays no part"
     # A transformer's oldest latent is conditioned on the actions after it, not before.
     looked = (made.remembers - 1) * chunk if kind == "transformer" else 4
     expected = [False] * (4 - looked) + [True] * looked
@@ -73,7 +87,7 @@ def test_a_transformer_remembers_latents_as_far_back_as_actions(
 ) -> None:
     made = predictor("transformer", chunk, history)
     assert made.remembers == remembers
-    assert made(*inputs(made, chunk, history)).shape == (2, LATENT)
+    assert made(*inputs(made, chunk, history)).shape == (2, HORIZON, LATENT)
 
 
 @pytest.mark.parametrize("name", ["width", "depth", "heads", "history", "members"])
