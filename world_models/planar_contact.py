@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,8 +18,15 @@ _LONGEST = 1.5625  # the longest wave on the pusher's path [normalised units]: 4
 _WORLD_OCTAVES = 3  # of the features that tell where in the world the body's points are
 
 
-Frame = tuple[Tensor, Tensor, Tensor]
-"""A body's origin `[R, 1, 2]`, its axes `[R, 2, 2]`, and its points `[R, P, 2]`."""
+class Body(NamedTuple):
+    """Where rigid bodies are."""
+
+    origin: Float[Tensor, "rows 1 2"]
+    """Mean of the points."""
+    axes: Float[Tensor, "rows 2 2"]
+    """Directions of the x and of the y axis."""
+    points: Float[Tensor, "rows points 2"]
+    """Those that they are known by."""
 
 
 def axes_of(direction: Float[Tensor, "*rows 2"]) -> Float[Tensor, "*rows 2 2"]:
@@ -128,22 +135,21 @@ class PlanarContactPredictor(nn.Module):
         """Return the latents after each chunk of actions."""
         newest = latents[:, -1]
         points = torch.unflatten(newest[:, : 2 * self.points], 1, (self.points, 2))
-        body, features = points[:, 1:], newest[:, 2 * self.points :]
+        features = newest[:, 2 * self.points :]
+        origin, axes = fit_frame(points[:, 1:], self.template)
+        body = Body(origin[:, None], axes, points[:, 1:])
         paths = self._paths(points[:, :1], past, chunks)
-        place, axes = fit_frame(body, self.template)
-        now = place[:, None], axes, body
         bodies, others = [], []
         for path in paths:
-            change = self._change(path, *now, features)
-            moved = self._moved(*now[:2], change)
+            change = self._change(path, body, features)
+            moved = self._moved(body, change)
             if not self.training:
-                motion = torch.linalg.vector_norm(moved[2] - now[2], dim=-1).mean(1)
+                motion = torch.linalg.vector_norm(moved.points - body.points, dim=-1).mean(1)
                 rests = (motion < self.least_motion)[:, None, None]
-                pairs = zip(now, moved, strict=True)
-                origin, axes, body = (torch.where(rests, old, new) for old, new in pairs)
-                moved = origin, axes, body
-            now, features = moved, features + change[:, 3:]
-            bodies.append(now[2])
+                pairs = zip(body, moved, strict=True)
+                moved = Body(*(torch.where(rests, old, new) for old, new in pairs))
+            body, features = moved, features + change[:, 3:]
+            bodies.append(body.points)
             others.append(features)
         ends = torch.stack([path[:, -1] for path in paths], dim=1)
         return torch.cat([ends, torch.stack(bodies, 1).flatten(2), torch.stack(others, 1)], dim=2)
@@ -166,49 +172,47 @@ class PlanarContactPredictor(nn.Module):
             pusher = path[:, -1:]
         return paths
 
-    def _moved(
-        self,
-        origin: Float[Tensor, "rows 1 2"],
-        axes: Float[Tensor, "rows 2 2"],
-        change: Float[Tensor, "rows change"],
-    ) -> Frame:
-        """Return where a body is that was displaced and turned as it sees it."""
+    def _moved(self, body: Body, change: Float[Tensor, "rows change"]) -> Body:
+        """Return bodies that were displaced and turned as they see it, their points made rigid."""
         angle = change[:, 2:3]
         cos, sin = angle.cos(), angle.sin()
         local = torch.cat([change[:, :2], cos, sin, -sin, cos], dim=1)
-        moved = turn(torch.unflatten(local, 1, (3, 2)), axes[:, None])
-        origin, axes = origin + moved[:, :1], moved[:, 1:]
-        return origin, axes, origin + turn(self.template, axes[:, None])
+        moved = turn(torch.unflatten(local, 1, (3, 2)), body.axes[:, None])
+        origin, axes = body.origin + moved[:, :1], moved[:, 1:]
+        return Body(origin, axes, origin + turn(self.template, axes[:, None]))
 
     def _change(
         self,
         path: Float[Tensor, "rows times 2"],
-        origin: Float[Tensor, "rows 1 2"],
-        axes: Float[Tensor, "rows 2 2"],
-        body: Float[Tensor, "rows points 2"],
+        body: Body,
         features: Float[Tensor, "rows features"],
     ) -> Float[Tensor, "rows change"]:
         """Return displacement, turn, and change of the features; zero for bodies out of reach."""
-        offset = path - origin
-        seen = turn_back(offset, axes[:, None]).flatten(1)
+        if self.reach is None or self.training:
+            return self._pushed(path, body, features)
+        far = (path - body.origin).square().sum(-1).amin(1) > self.reach**2  # not where it is NaN
+        near = (~far).nonzero().flatten()
+        if len(near) == len(path):
+            return self._pushed(path, body, features)
+        seen_by = Body(*(each[near] for each in body))
+        change = self._pushed(path[near], seen_by, features[near])
+        return change.new_zeros(len(path), change.shape[1]).index_copy(0, near, change)
+
+    def _pushed(self, path: Tensor, body: Body, features: Tensor) -> Float[Tensor, "rows change"]:
+        """Return what the network makes of each path, seen from the body."""
+        offset = path - body.origin
+        seen = turn_back(offset, body.axes[:, None]).flatten(1)
         inputs = torch.cat(
             [
                 5.0 * seen,
                 self.path(seen),
-                self.world(body.flatten(1)),
-                2.0 * origin[:, 0],
-                axes[:, 0],
+                self.world(body.points.flatten(1)),
+                2.0 * body.origin[:, 0],
+                body.axes[:, 0],
                 2.0 * offset[:, 0],
                 features,
             ],
             dim=1,
         )
-        near = None
-        if self.reach is not None and not self.training:
-            far = offset.square().sum(-1).amin(1) > self.reach**2  # not where it is NaN
-            near = (~far).nonzero().flatten()
-        if near is None or len(near) == len(path):
-            everywhere: Tensor = self.network(inputs).to(path.dtype)
-            return everywhere
-        change: Tensor = self.network(inputs[near]).to(path.dtype)
-        return change.new_zeros(len(path), change.shape[1]).index_copy(0, near, change)
+        change: Tensor = self.network(inputs).to(path.dtype)
+        return change
