@@ -139,6 +139,26 @@ def test_what_works_somewhere_works_everywhere() -> None:
     assert (actions - now[:, None, :2]).abs().max() > 0.1, "it does something"
 
 
+def test_all_is_seen_from_the_body_as_it_is_now() -> None:
+    """Not as it shall be: an action along its x axis is one along that of today."""
+    model, now, goal = inverse(pushing()), scene(6), scene(6, 1)
+    body = now.unflatten(1, (-1, 2))[:, 1:]
+    axis = (body[:, 1] - body[:, 0]) / (T[1] - T[0]).norm()
+    for weights in model.network.parameters():
+        torch.nn.init.zeros_(weights)
+    skip = model.network.skip
+    with torch.no_grad():
+        skip.bias[::2] = 1.0
+    told = model(now, goal, STEPS, PAST) - model.hold_action(now)[:, None]
+    torch.testing.assert_close(told, axis[:, None].expand_as(told))
+    with torch.no_grad():  # and now what past actions look like: one coordinate, five times
+        skip.bias.zero_()
+        skip.weight[::2, -10 - 2 * PAST.shape[1]] = 1.0  # behind it 2 numbers of time, 8 of places
+    told = model(now, goal, STEPS, PAST) - model.hold_action(now)[:, None]
+    along = 5.0 * ((PAST[:, 0] - now[:, :2]) * axis).sum(1, keepdim=True)
+    torch.testing.assert_close(told, (along * axis)[:, None].expand_as(told), atol=1e-5, rtol=1e-4)
+
+
 def test_goal_time_and_past_matter_and_bounds_are_kept() -> None:
     for model in (
         inverse(pushing()),
